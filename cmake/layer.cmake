@@ -1,0 +1,11 @@
+# One folder of proxy/ is one object library; tests/lint/check_layers.py holds the arrows between them.
+function(outrigger_layer name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  if(sources)
+    add_library(outrigger_${name} OBJECT ${sources})
+    target_link_libraries(outrigger_${name} PUBLIC ${ARGN})
+  else()
+    add_library(outrigger_${name} INTERFACE)
+    target_link_libraries(outrigger_${name} INTERFACE ${ARGN})
+  endif()
+endfunction()

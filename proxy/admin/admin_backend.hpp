@@ -1,0 +1,57 @@
+// proxy/admin/admin_backend.hpp
+//
+// What the admin API needs from the process: proxy/server implements it, tests fake it. Answers that must be collected
+// from the workers come through a callback, so that a call never blocks the control thread.
+//
+// Threads: all calls, and all callbacks, on the control thread. A callback is called exactly once, possibly at once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/telemetry/timeline_store.hpp"
+
+namespace outrigger::admin {
+
+struct ReloadResult {
+  bool ok = false;
+  std::uint64_t generation = 0;     // in force afterwards
+  std::vector<std::string> errors;  // as `outrigger check` prints them
+};
+
+class AdminBackend {
+ public:
+  virtual ~AdminBackend() = default;
+
+  /// Why new traffic should not be sent here; nullopt: it may.
+  virtual std::optional<std::string> unready_reason() = 0;
+  /// Prometheus text, version 0.0.4.
+  virtual std::string metrics_text() = 0;
+
+  // Whole JSON documents.
+  virtual std::string config_json() = 0;
+  virtual std::string budgets_json() = 0;
+  virtual std::string upstreams_json() = 0;
+  virtual std::string policies_json() = 0;
+  /// One policy; nullopt: there is none of that key.
+  virtual std::optional<std::string> policy_json(std::string_view key) = 0;
+  /// {valid, errors[], warnings[]} about a configuration that is not put in force.
+  virtual std::string validate(std::string_view yaml) = 0;
+
+  /// Timelines as JSON objects, newest first, at most `limit`.
+  virtual void timelines(const telemetry::TimelineFilter& filter, std::size_t limit,
+                         std::function<void(std::vector<std::string>)> done) = 0;
+  virtual void timeline(const std::string& request_id, std::function<void(std::optional<std::string>)> done) = 0;
+
+  virtual void reload(std::function<void(ReloadResult)> done) = 0;
+  virtual void drain() = 0;
+  /// False for a level that does not exist.
+  virtual bool set_log_level(std::string_view level) = 0;
+};
+
+}  // namespace outrigger::admin

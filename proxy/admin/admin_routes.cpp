@@ -1,0 +1,334 @@
+#include "proxy/admin/admin_routes.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <utility>
+
+#include <arpa/inet.h>
+
+#include "proxy/base/header_view.hpp"
+#include "proxy/telemetry/json_writer.hpp"
+#include "proxy/telemetry/wall_time.hpp"
+
+namespace outrigger::admin {
+namespace {
+
+using telemetry::JsonWriter;
+
+constexpr std::size_t kDefaultLimit = 100;
+constexpr std::size_t kMaxLimit = 1000;
+constexpr std::string_view kText = "text/plain; charset=utf-8";
+constexpr std::string_view kPrometheusText = "text/plain; version=0.0.4; charset=utf-8";
+
+/// One call being answered.
+struct Call {
+  std::string_view rest;   // of the path, after the table's prefix, decoded
+  std::string_view query;  // as received, without '?'
+  std::string_view body;
+  AdminBackend& backend;
+  AdminDone& done;
+};
+
+AdminResponse json(std::string body, unsigned status = 200) {
+  return {status, "application/json", std::move(body), {}};
+}
+AdminResponse text(std::string body, unsigned status = 200) { return {status, kText, std::move(body), {}}; }
+
+template <class Write>
+std::string object(Write&& write) {
+  Buffer out;
+  JsonWriter writer(out);
+  writer.open('{');
+  write(writer);
+  writer.close('}');
+  return std::string{out.view()};
+}
+
+// ---- queries ----------------------------------------------------------------------------------
+
+std::optional<int> hex_digit(char c) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(&c, &c + 1, value, 16);
+  return error == std::errc{} ? std::optional{value} : std::nullopt;
+}
+
+/// Undoes percent-encoding; what is not a valid escape stays as it is.
+std::string decoded(std::string_view encoded) {
+  std::string plain;
+  for (std::size_t i = 0; i < encoded.size(); ++i) {
+    const bool escape = encoded[i] == '%' && i + 2 < encoded.size();
+    const auto high = escape ? hex_digit(encoded[i + 1]) : std::nullopt;
+    const auto low = escape ? hex_digit(encoded[i + 2]) : std::nullopt;
+    if (high && low) {
+      plain.push_back(static_cast<char>(*high * 16 + *low));
+      i += 2;
+    } else {
+      plain.push_back(encoded[i]);
+    }
+  }
+  return plain;
+}
+
+/// Takes what stands before `separator` off the front, or all of it.
+std::string_view take_until(std::string_view& text, char separator) {
+  const std::size_t at = std::min(text.find(separator), text.size());
+  const std::string_view front = text.substr(0, at);
+  text.remove_prefix(std::min(at + 1, text.size()));
+  return front;
+}
+
+/// Calls `visit(name, value)` for each parameter that has a value, until it returns false.
+template <class Visit>
+bool for_each_parameter(std::string_view query, Visit&& visit) {
+  while (!query.empty()) {
+    std::string_view value = take_until(query, '&');
+    const std::string_view name = take_until(value, '=');
+    if (!value.empty() && !visit(name, decoded(value))) return false;
+  }
+  return true;
+}
+
+template <class Number>
+bool parse_number(std::string_view text, Number& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc{} && end == text.data() + text.size();
+}
+
+bool parse_status(std::string_view text, telemetry::TimelineFilter& filter) {
+  if (text.size() == 3 && text.substr(1) == "xx" && text[0] >= '1' && text[0] <= '5') {
+    filter.status_min = static_cast<std::uint16_t>((text[0] - '0') * 100);
+    filter.status_max = static_cast<std::uint16_t>(filter.status_min + 99);
+    return true;
+  }
+  if (!parse_number(text, filter.status_min)) return false;
+  filter.status_max = filter.status_min;
+  return true;
+}
+
+bool parse_kind(std::string_view text, telemetry::TimelineFilter& filter) {
+  for (std::size_t i = 0; i < exchange::kAttemptKinds; ++i) {
+    const auto kind = static_cast<exchange::AttemptKind>(i);
+    if (to_string(kind) == text) filter.kind = kind;
+  }
+  return filter.kind.has_value();
+}
+
+bool parse_min_ms(std::string_view text, telemetry::TimelineFilter& filter) {
+  constexpr double kMostMs = 1e12;
+  double ms = 0;
+  if (!parse_number(text, ms) || !(ms >= 0 && ms <= kMostMs)) return false;
+  filter.min_duration = Nanos{static_cast<std::int64_t>(ms * 1e6)};
+  return true;
+}
+
+bool parse_since(std::string_view text, telemetry::TimelineFilter& filter) {
+  const auto since = telemetry::parse_wall_time(text);
+  if (since) filter.since_us = *since;
+  return since.has_value();
+}
+
+bool parse_filter(std::string_view name, const std::string& value, telemetry::TimelineFilter& filter,
+                  std::size_t& limit) {
+  if (name == "policy") {
+    filter.policy = value;
+    return true;
+  }
+  if (name == "reason") return (filter.reason = parse_reason(value)).has_value();
+  if (name == "status") return parse_status(value, filter);
+  if (name == "kind") return parse_kind(value, filter);
+  if (name == "min_ms") return parse_min_ms(value, filter);
+  if (name == "since") return parse_since(value, filter);
+  if (name == "limit") return parse_number(value, limit) && limit >= 1 && limit <= kMaxLimit;
+  return false;
+}
+
+// ---- calls ------------------------------------------------------------------------------------
+
+void get_healthz(const Call& call) { call.done(text("ok")); }
+
+void get_readyz(const Call& call) {
+  const auto reason = call.backend.unready_reason();
+  call.done(reason ? text(*reason, 503) : text("ok"));
+}
+
+void get_metrics(const Call& call) { call.done({200, kPrometheusText, call.backend.metrics_text(), {}}); }
+void get_config(const Call& call) { call.done(json(call.backend.config_json())); }
+void get_budgets(const Call& call) { call.done(json(call.backend.budgets_json())); }
+void get_upstreams(const Call& call) { call.done(json(call.backend.upstreams_json())); }
+void get_policies(const Call& call) { call.done(json(call.backend.policies_json())); }
+
+void get_policy(const Call& call) {
+  auto policy = call.backend.policy_json(call.rest);
+  call.done(policy ? json(std::move(*policy)) : admin_error(404, "no such policy"));
+}
+
+void get_timelines(const Call& call) {
+  telemetry::TimelineFilter filter;
+  std::size_t limit = kDefaultLimit;
+  std::string wrong;
+  const auto take = [&](std::string_view name, const std::string& value) {
+    wrong = name;
+    return parse_filter(name, value, filter, limit);
+  };
+  if (!for_each_parameter(call.query, take)) return call.done(admin_error(400, "bad parameter: " + wrong));
+  call.backend.timelines(filter, limit, [done = std::move(call.done)](std::vector<std::string> timelines) {
+    done(json(object([&](JsonWriter& writer) {
+      writer.key("timelines").open('[');
+      for (const std::string& timeline : timelines) writer.literal(timeline);
+      writer.close(']');
+    })));
+  });
+}
+
+void get_timeline(const Call& call) {
+  call.backend.timeline(std::string{call.rest}, [done = std::move(call.done)](std::optional<std::string> timeline) {
+    done(timeline ? json(std::move(*timeline)) : admin_error(404, "no timeline of that request is kept"));
+  });
+}
+
+void post_reload(const Call& call) {
+  call.backend.reload([done = std::move(call.done)](const ReloadResult& result) {
+    done(json(object([&](JsonWriter& writer) {
+                writer.key("generation").number(static_cast<std::int64_t>(result.generation));
+                if (result.ok) return;
+                writer.key("errors").open('[');
+                for (const std::string& error : result.errors) writer.string(error);
+                writer.close(']');
+              }),
+              result.ok ? 200 : 422));
+  });
+}
+
+void post_drain(const Call& call) {
+  call.backend.drain();
+  call.done(json(R"({"draining":true})"));
+}
+
+void post_log_level(const Call& call) {
+  std::string level;
+  for_each_parameter(call.query, [&](std::string_view name, std::string value) {
+    if (name == "level") level = std::move(value);
+    return true;
+  });
+  if (!call.backend.set_log_level(level))
+    return call.done(admin_error(400, "level must be debug, info, warn or error"));
+  call.done(json(object([&](JsonWriter& writer) { writer.key("level").string(level); })));
+}
+
+void post_validate(const Call& call) { call.done(json(call.backend.validate(call.body))); }
+
+void get_index(const Call& call);
+
+struct Route {
+  std::string_view method;
+  std::string_view path;  // a trailing '/' (but of the root) takes one more segment
+  void (*answer)(const Call&);
+  std::string_view text;
+};
+
+constexpr Route kRoutes[] = {
+    {"GET", "/", get_index, "this list"},
+    {"GET", "/healthz", get_healthz, "200 while the process lives"},
+    {"GET", "/readyz", get_readyz, "200 while new traffic is welcome"},
+    {"GET", "/metrics", get_metrics, "metrics as Prometheus text"},
+    {"GET", "/config", get_config, "the configuration in force"},
+    {"POST", "/config/validate", post_validate, "checks the YAML in the body"},
+    {"POST", "/reload", post_reload, "reads the configuration again"},
+    {"GET", "/policies", get_policies, "policies with their defaults filled in"},
+    {"GET", "/policies/", get_policy, "one policy, by key"},
+    {"GET", "/budgets", get_budgets, "live state of the budgets"},
+    {"GET", "/upstreams", get_upstreams, "endpoints and what is on them"},
+    {"GET", "/timelines", get_timelines, "recent requests: ?policy= reason= status= kind= min_ms= since= limit="},
+    {"GET", "/timelines/", get_timeline, "one request, by id"},
+    {"POST", "/drain", post_drain, "stop taking new work"},
+    {"POST", "/log-level", post_log_level, "?level=debug|info|warn|error"},
+};
+
+void get_index(const Call& call) {
+  std::string list;
+  for (const Route& route : kRoutes) {
+    std::string line{route.method};
+    line.resize(5, ' ');
+    line += route.path;
+    line.resize(std::max<std::size_t>(line.size() + 1, 24), ' ');
+    list += line + std::string{route.text} + '\n';
+  }
+  call.done(text(std::move(list)));
+}
+
+bool takes_segment(const Route& route) { return route.path.size() > 1 && route.path.ends_with('/'); }
+
+bool matches(const Route& route, std::string_view path) {
+  if (!takes_segment(route)) return path == route.path;
+  return path.starts_with(route.path) && path.size() > route.path.size() &&
+         path.find('/', route.path.size()) == std::string_view::npos;
+}
+
+// ---- who may call -----------------------------------------------------------------------------
+
+/// The name or address in `host`, without its port and brackets.
+std::string_view without_port(std::string_view host) {
+  if (host.starts_with('[')) {
+    const std::size_t end = host.find(']');
+    return end == std::string_view::npos ? std::string_view{} : host.substr(1, end - 1);
+  }
+  const std::size_t colon = host.find(':');
+  const bool one_colon = colon == host.rfind(':');
+  return one_colon ? host.substr(0, colon) : host;
+}
+
+bool is_address(std::string_view name) {
+  const std::string terminated{name};
+  in6_addr ignored{};
+  return inet_pton(AF_INET, terminated.c_str(), &ignored) == 1 ||
+         inet_pton(AF_INET6, terminated.c_str(), &ignored) == 1;
+}
+
+/// Whether the page that made a browser send this came from here.
+bool own_origin(std::string_view origin, std::string_view host) {
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (origin.starts_with(scheme)) return iequals(origin.substr(scheme.size()), host);
+  }
+  return false;
+}
+
+}  // namespace
+
+AdminResponse admin_error(unsigned status, std::string_view message) {
+  return json(object([&](JsonWriter& writer) {
+                writer.key("status").number(static_cast<std::int64_t>(status));
+                writer.key("error").string(message);
+              }),
+              status);
+}
+
+bool host_allowed(std::string_view host, std::span<const std::string> allowed_hosts) {
+  const std::string_view name = without_port(host);
+  if (name.empty()) return false;
+  if (iequals(name, "localhost") || is_address(name)) return true;
+  return std::ranges::any_of(
+      allowed_hosts, [&](const std::string& allowed) { return iequals(name, allowed) || iequals(host, allowed); });
+}
+
+void answer(const AdminRequest& request, std::span<const std::string> allowed_hosts, AdminBackend& backend,
+            AdminDone done) {
+  if (!host_allowed(request.host, allowed_hosts)) return done(admin_error(403, "Host is not an allowed name"));
+  std::string_view query = request.target;
+  const std::string_view path = take_until(query, '?');
+  const Route* const route = std::ranges::find_if(kRoutes, [&](const Route& each) { return matches(each, path); });
+  if (route == std::end(kRoutes)) return done(admin_error(404, "no such call; GET / lists them"));
+  if (request.method != route->method) {
+    AdminResponse refusal = admin_error(405, "the call takes another method");
+    refusal.allow = route->method;
+    return done(std::move(refusal));
+  }
+  const bool changes = route->method == "POST";
+  if (changes && !request.origin.empty() && !own_origin(request.origin, request.host)) {
+    return done(admin_error(403, "Origin is foreign"));
+  }
+  const std::string rest = takes_segment(*route) ? decoded(path.substr(route->path.size())) : std::string{};
+  route->answer({rest, query, request.body, backend, done});
+}
+
+}  // namespace outrigger::admin

@@ -1,0 +1,37 @@
+#include "proxy/config/check.hpp"
+
+#include <ostream>
+
+#include "proxy/config/load.hpp"
+
+namespace outrigger::config {
+
+std::string to_string(const Diagnostic& diagnostic) {
+  std::string out = diagnostic.file;
+  if (diagnostic.line > 0) out += ":" + std::to_string(diagnostic.line) + ":" + std::to_string(diagnostic.col);
+  out += diagnostic.severity == Severity::error ? ": error: " : ": warning: ";
+  if (!diagnostic.path.empty()) out += diagnostic.path + ": ";
+  out += diagnostic.message;
+  if (!diagnostic.hint.empty()) out += " (" + diagnostic.hint + ")";
+  return out;
+}
+
+void print(const Diagnostics& diagnostics, std::ostream& out) {
+  for (const Diagnostic& diagnostic : diagnostics) out << to_string(diagnostic) << '\n';
+}
+
+int check_files(const std::vector<std::string>& files, std::ostream& out, std::ostream& err) {
+  int exit_code = 0;
+  for (const std::string& file : files) {
+    const LoadResult result = load_file(file);
+    print(result.diagnostics, err);
+    if (result.ok()) {
+      out << file << ": ok\n";
+    } else {
+      exit_code = 1;
+    }
+  }
+  return exit_code;
+}
+
+}  // namespace outrigger::config

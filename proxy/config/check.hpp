@@ -1,0 +1,25 @@
+// proxy/config/check.hpp
+//
+// How diagnostics look to people and to editors' error parsers: one line each, `file:line:col: error: path: message
+// (hint)`, the form compilers use.
+#pragma once
+
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "proxy/config/diagnostic.hpp"
+
+namespace outrigger::config {
+
+/// One diagnostic as one line, without the line's end.
+std::string to_string(const Diagnostic& diagnostic);
+
+/// Writes each on a line of its own.
+void print(const Diagnostics& diagnostics, std::ostream& out);
+
+/// Loads each file as a configuration of its own and prints what is wrong with it, or that nothing is.
+/// Returns the exit code: 0, or 1 if any file has an error.
+int check_files(const std::vector<std::string>& files, std::ostream& out, std::ostream& err);
+
+}  // namespace outrigger::config

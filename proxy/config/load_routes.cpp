@@ -1,0 +1,157 @@
+#include <algorithm>
+#include <array>
+
+#include "proxy/config/load_blocks.hpp"
+
+namespace outrigger::config {
+namespace {
+
+using http::HeaderMatch;
+using http::QueryMatch;
+using http::RouteMatch;
+
+/// `any`, one name, or a list of names; none means any.
+void read_listeners(Block& block, RouteMatch& match) {
+  const auto value = block.take("listener");
+  if (!value) return;
+  if (value->node->kind == Node::Kind::sequence) {
+    if (value->node->items.empty()) block.findings().error(value->place, value->path, "must name a listener, or any");
+    block.list("listener", [&](const Value& item, std::size_t) {
+      std::string name;
+      if (read_text(block.findings(), item, name, "the name of a listener")) match.listeners.push_back(name);
+    });
+    return;
+  }
+  std::string name;
+  if (!read_text(block.findings(), *value, name, "the name of a listener, a list of them, or any")) return;
+  if (name != "any") match.listeners.push_back(name);
+}
+
+void read_optional(Block& block, std::string_view key, std::optional<std::string>& out) {
+  std::string text;
+  const auto value = block.take(key);
+  if (value && read_text(block.findings(), *value, text)) out = std::move(text);
+}
+
+std::string upper(std::string text) {
+  for (char& c : text) {
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+  }
+  return text;
+}
+
+void read_methods(Block& block, RouteMatch& match) {
+  block.list("methods", [&](const Value& value, std::size_t) {
+    std::string name;
+    if (!read_token(block.findings(), value, name, "a method")) return;
+    if (name != upper(name) && http::parse_method(upper(name)) != http::Method::other) {
+      block.findings().error(value.place, value.path, "never matches: methods are case-sensitive, got \"" + name + "\"",
+                             "write " + upper(name));
+    }
+    match.methods.push_back(std::move(name));
+  });
+}
+
+/// Which of several keys a condition has; an error unless it is exactly one.
+template <std::size_t n>
+std::string_view only_key(Block& block, const std::array<std::string_view, n>& keys) {
+  std::string_view found;
+  int count = 0;
+  std::string words;
+  for (const std::string_view key : keys) {
+    words += (words.empty() ? "" : ", ") + std::string(key);
+    if (!block.take(key)) continue;
+    found = key;
+    ++count;
+  }
+  if (count == 1) return found;
+  block.findings().error(block.place(), block.path(), "must have exactly one of " + words);
+  return {};
+}
+
+/// `present: false` asks for a field that is not there.
+template <class Kind>
+Kind read_presence(Block& block) {
+  bool present = true;
+  block.boolean("present", present);
+  return present ? Kind::present : Kind::absent;
+}
+
+void read_header(Block& block, HeaderMatch& header) {
+  using Kind = HeaderMatch::Kind;
+  if (const auto name = block.require("name")) read_token(block.findings(), *name, header.name, "a header name");
+  const std::string_view key =
+      only_key(block, std::array<std::string_view, 5>{"equals", "prefix", "contains", "regex", "present"});
+  if (key == "present") {
+    header.kind = read_presence<Kind>(block);
+  } else if (!key.empty()) {
+    header.kind = key == "equals"     ? Kind::equals
+                  : key == "prefix"   ? Kind::prefix
+                  : key == "contains" ? Kind::contains
+                                      : Kind::regex;
+    block.text(key, header.text);
+  }
+}
+
+void read_query(Block& block, QueryMatch& query) {
+  using Kind = QueryMatch::Kind;
+  if (const auto name = block.require("name")) read_text(block.findings(), *name, query.name);
+  const std::string_view key = only_key(block, std::array<std::string_view, 2>{"equals", "present"});
+  if (key == "present") query.kind = read_presence<Kind>(block);
+  if (key != "equals") return;
+  query.kind = Kind::equals;
+  // `?flag=` is a value like any other.
+  const auto value = block.take(key);
+  if (!value->node->text.empty() || value->node->kind != Node::Kind::scalar) block.text(key, query.text);
+}
+
+void read_match(Block& block, RouteMatch& match) {
+  Findings& findings = block.findings();
+  read_listeners(block, match);
+  read_optional(block, "host", match.host);
+  read_optional(block, "path", match.path);
+  read_optional(block, "path_prefix", match.path_prefix);
+  read_optional(block, "path_template", match.path_template);
+  read_optional(block, "path_regex", match.path_regex);
+  read_methods(block, match);
+  block.list("headers", [&](const Value& value, std::size_t) {
+    Block header(findings, "header", value);
+    read_header(header, match.headers.emplace_back());
+    header.finish();
+  });
+  block.list("query", [&](const Value& value, std::size_t) {
+    Block query(findings, "query", value);
+    read_query(query, match.query.emplace_back());
+    query.finish();
+  });
+}
+
+void read_priority(Block& block, RouteConfig& route) {
+  if (!block.take("priority")) return;
+  Priority priority = Priority::standard;
+  block.choice("priority", priority,
+               {{"low", Priority::low}, {"standard", Priority::standard}, {"critical", Priority::critical}});
+  route.priority = priority;
+}
+
+void read_route(Block& block, RouteConfig& route) {
+  route.at = block.findings().position(block.place());
+  block.block("match", "match", [&](Block& match) { read_match(match, route.match); });
+  block.text("policy", route.policy);
+  // A route that answers by itself has no upstream; that it cannot do so yet is told once.
+  if (!block.has("respond")) block.require("upstream");
+  block.text("upstream", route.upstream);
+  read_priority(block, route);
+}
+
+}  // namespace
+
+void load_routes(Block& root, Config& config) {
+  root.list("routes", [&](const Value& value, std::size_t) {
+    Block block(root.findings(), "route", value);
+    read_route(block, config.routes.emplace_back());
+    block.finish();
+  });
+}
+
+}  // namespace outrigger::config

@@ -1,0 +1,89 @@
+#include <algorithm>
+
+#include "proxy/config/load_blocks.hpp"
+#include "proxy/http/target.hpp"
+
+namespace outrigger::config {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+
+constexpr std::size_t kMaxEndpoints = 1000;
+constexpr std::uint32_t kBillion = 1'000'000'000;
+
+void read_endpoint(Findings& findings, const Value& value, UpstreamConfig& upstream) {
+  EndpointConfig endpoint;
+  bool good = false;
+  if (value.node->kind == Node::Kind::map) {
+    Block block(findings, "endpoint", value);
+    const auto address = block.require("address");
+    good = address && read_address(findings, *address, endpoint.address, false);
+    block.integer("weight", endpoint.weight, {1, 100});
+    block.finish();
+  } else {
+    good = read_address(findings, value, endpoint.address, false);
+  }
+  if (!good) return;
+  const bool again = std::any_of(upstream.endpoints.begin(), upstream.endpoints.end(),
+                                 [&](const EndpointConfig& other) { return other.address == endpoint.address; });
+  if (again) {
+    findings.warning(value.place, value.path, to_string(endpoint.address) + " is listed twice", "use its weight");
+  }
+  upstream.endpoints.push_back(std::move(endpoint));
+}
+
+void read_endpoints(Block& block, UpstreamConfig& upstream) {
+  const auto list = block.require("endpoints");
+  if (!list) return;
+  const std::size_t size = list->node->items.size();
+  if (list->node->kind == Node::Kind::sequence && (size < 1 || size > kMaxEndpoints)) {
+    block.findings().error(list->place, list->path,
+                           "must have between 1 and 1000 endpoints, got " + std::to_string(size));
+    return;
+  }
+  block.list("endpoints", [&](const Value& value, std::size_t) { read_endpoint(block.findings(), value, upstream); });
+}
+
+void read_host(Block& block, UpstreamConfig& upstream) {
+  std::string host;
+  const auto value = block.take("host");
+  if (!value || !read_text(block.findings(), *value, host)) return;
+  if (http::is_valid_authority(host)) {
+    upstream.host = host;
+  } else {
+    block.findings().error(value->place, value->path, "must be a host name, got \"" + host + "\"",
+                           "for example api.example.com");
+  }
+}
+
+void read_upstream(Block& block, UpstreamConfig& upstream) {
+  read_endpoints(block, upstream);
+  block.choice("balance", upstream.balance,
+               {{"least_request", policy::Balance::least_request}, {"round_robin", policy::Balance::round_robin}});
+  block.duration("connect_timeout", upstream.connect_timeout, {milliseconds{1}, minutes{5}});
+  block.duration("read_idle_timeout", upstream.read_idle_timeout, {milliseconds{10}, hours{24}});
+  block.duration("idle_timeout", upstream.idle_timeout, {milliseconds{10}, hours{1}});
+  block.integer("max_requests_per_connection", upstream.max_requests_per_connection, {1, kBillion, kOrZero});
+  read_host(block, upstream);
+}
+
+}  // namespace
+
+void load_upstreams(Block& root, Config& config) {
+  Findings& findings = root.findings();
+  if (!root.require("upstreams")) return;
+  root.each("upstreams", [&](const std::string& name, const Value& value, const Place& at) {
+    UpstreamConfig upstream;
+    upstream.name = name;
+    upstream.at = findings.position(at);
+    accept_name(findings, at, value.path, name);
+    Block block(findings, "upstream", value);
+    read_upstream(block, upstream);
+    block.finish();
+    config.upstreams.push_back(std::move(upstream));
+  });
+}
+
+}  // namespace outrigger::config

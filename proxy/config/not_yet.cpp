@@ -1,0 +1,66 @@
+#include "proxy/config/not_yet.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace outrigger::config {
+namespace {
+
+struct Line {
+  std::string_view block;
+  std::string_view key;
+  std::string_view value = {};  // empty: the key, whatever its value
+};
+
+constexpr std::array kNotYet = {
+    Line{"root", "circuits"},
+    Line{"root", "rate_limits"},
+    Line{"root", "bulkheads"},
+    Line{"root", "adaptive_limits"},
+    Line{"root", "adaptive_throttles"},
+    Line{"root", "classifiers"},
+    Line{"root", "config_source"},
+    Line{"root", "chaos_enabled"},
+    Line{"admin", "token_file"},
+    Line{"admin", "metrics_listen"},
+    Line{"listener", "tls"},
+    Line{"address", "unix:"},
+    Line{"upstream", "tls"},
+    Line{"upstream", "dns"},
+    Line{"upstream", "health_check"},
+    Line{"upstream", "outlier_detection"},
+    Line{"upstream", "panic"},
+    Line{"upstream", "max_connections"},
+    Line{"upstream", "max_pending"},
+    Line{"upstream", "balance", "random"},
+    Line{"upstream", "balance", "hash"},
+    Line{"route", "respond"},
+    Line{"route", "rewrite"},
+    Line{"route", "request_headers"},
+    Line{"route", "response_headers"},
+    Line{"route", "mirror"},
+    Line{"route", "upgrade"},
+    Line{"route", "tunnel_idle_timeout"},
+    Line{"policy", "mode", "observe"},
+    Line{"policy", "hedge"},
+    Line{"policy", "circuit"},
+    Line{"policy", "rate_limit"},
+    Line{"policy", "bulkhead"},
+    Line{"policy", "adaptive_limit"},
+    Line{"policy", "adaptive_throttle"},
+    Line{"policy", "fallback"},
+    Line{"policy", "cache"},
+    Line{"policy", "chaos"},
+    Line{"retry", "classifier"},
+    Line{"preset/low_latency", "hedge"},
+    Line{"telemetry", "traces"},
+};
+
+}  // namespace
+
+bool is_not_yet(std::string_view block, std::string_view key, std::string_view value) noexcept {
+  return std::any_of(kNotYet.begin(), kNotYet.end(),
+                     [&](const Line& line) { return line.block == block && line.key == key && line.value == value; });
+}
+
+}  // namespace outrigger::config

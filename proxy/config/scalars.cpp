@@ -1,0 +1,352 @@
+#include "proxy/config/scalars.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <iterator>
+#include <optional>
+
+#include "proxy/http/chars.hpp"
+
+namespace outrigger::config {
+namespace {
+
+using http::is_digit;
+
+constexpr std::size_t kMaxPolicyKey = 96;
+constexpr std::size_t kMaxName = 64;
+
+constexpr bool is_alpha(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_hex(char c) noexcept { return http::is(http::kHexDigit, c); }
+constexpr bool is_word(char c) noexcept { return is_alpha(c) || is_digit(c) || c == '_' || c == '-'; }
+
+bool all_digits(std::string_view text) noexcept {
+  return !text.empty() && std::all_of(text.begin(), text.end(), is_digit);
+}
+
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  out += text.substr(0, 60);
+  if (text.size() > 60) out += "...";
+  return out + '"';
+}
+
+/// A number and the unit that follows it.
+struct Quantity {
+  std::string_view whole;
+  std::string_view fraction;
+  std::string_view unit;
+};
+
+std::optional<Quantity> split_quantity(std::string_view text) noexcept {
+  const auto digits = [&](std::size_t from) {
+    std::size_t end = from;
+    while (end < text.size() && is_digit(text[end])) ++end;
+    return end;
+  };
+  const std::size_t point = digits(0);
+  if (point == 0) return std::nullopt;
+  Quantity out{text.substr(0, point), {}, text.substr(point)};
+  if (point < text.size() && text[point] == '.') {
+    const std::size_t end = digits(point + 1);
+    if (end == point + 1) return std::nullopt;
+    out.fraction = text.substr(point + 1, end - point - 1);
+    out.unit = text.substr(end);
+  }
+  return out;
+}
+
+/// whole.fraction x scale as an integer; nullopt where that overflows or is not whole.
+std::optional<std::uint64_t> scaled(const Quantity& quantity, std::uint64_t scale) noexcept {
+  if (quantity.fraction.size() > 18) return std::nullopt;
+  unsigned __int128 digits = 0;
+  unsigned __int128 divisor = 1;
+  for (const char c : quantity.whole) {
+    digits = digits * 10 + static_cast<unsigned>(c - '0');
+    if (digits > UINT64_MAX) return std::nullopt;
+  }
+  for (const char c : quantity.fraction) {
+    digits = digits * 10 + static_cast<unsigned>(c - '0');
+    divisor *= 10;
+  }
+  // 2^64 x 10^18 fits 128 bits, that times an hour does not: refuse before multiplying.
+  if (digits > (~static_cast<unsigned __int128>(0)) / scale) return std::nullopt;
+  const unsigned __int128 value = digits * scale;
+  if (value % divisor != 0 || value / divisor > INT64_MAX) return std::nullopt;
+  return static_cast<std::uint64_t>(value / divisor);
+}
+
+struct Unit {
+  std::string_view name;
+  std::uint64_t scale;
+};
+
+constexpr std::array kTimeUnits = {Unit{"h", 3'600'000'000'000}, Unit{"m", 60'000'000'000}, Unit{"s", 1'000'000'000},
+                                   Unit{"ms", 1'000'000}, Unit{"us", 1'000}};
+constexpr std::array kSizeUnits = {Unit{"GiB", 1 << 30}, Unit{"MiB", 1 << 20}, Unit{"KiB", 1 << 10}, Unit{"B", 1}};
+
+template <std::size_t n>
+const Unit* find_unit(const std::array<Unit, n>& units, std::string_view name) noexcept {
+  const auto found = std::find_if(units.begin(), units.end(), [&](const Unit& unit) { return unit.name == name; });
+  return found == units.end() ? nullptr : &*found;
+}
+
+template <std::size_t n>
+std::string format_quantity(const std::array<Unit, n>& units, std::uint64_t value) {
+  for (const Unit& unit : units) {
+    if (value != 0 && value % unit.scale == 0) return std::to_string(value / unit.scale) + std::string(unit.name);
+  }
+  return "0";
+}
+
+/// `1:30`, which some YAML readers take for a number in base 60.
+bool looks_like_clock(std::string_view text) noexcept {
+  const std::size_t colon = text.find(':');
+  return colon != std::string_view::npos && all_digits(text.substr(0, colon)) && is_digit(text.back());
+}
+
+ScalarError duration_error(std::string_view text) {
+  ScalarError error{"must be a duration, got " + quoted(text), "write a number and a unit: 250us, 10ms, 1.5s, 2m, 1h"};
+  if (all_digits(text)) {
+    error.hint = "a duration needs a unit: " + std::string(text) + "ms, " + std::string(text) + "s";
+  } else if (looks_like_clock(text)) {
+    error.hint = "a duration has one unit: 90s, 1.5m";
+  } else if (text.starts_with('-')) {
+    error.hint = "a duration is not negative";
+  }
+  return error;
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return out;
+}
+
+/// The spelling that is meant by `64k`, `64KB`, `64Kib`.
+std::string size_hint(const std::optional<Quantity>& quantity) {
+  const std::string fallback = "write a number and a unit: 512B, 64KiB, 1MiB";
+  if (!quantity) return fallback;
+  const std::string number =
+      std::string(quantity->whole) + (quantity->fraction.empty() ? "" : "." + std::string(quantity->fraction));
+  if (quantity->unit.empty()) return "a size needs a unit: " + number + "B, " + number + "KiB, " + number + "MiB";
+  switch (lower(quantity->unit)[0]) {
+    case 'k': return "sizes are in powers of 1024: " + number + "KiB";
+    case 'm': return "sizes are in powers of 1024: " + number + "MiB";
+    case 'g': return "sizes are in powers of 1024: " + number + "GiB";
+    default: return fallback;
+  }
+}
+
+std::optional<double> to_double(std::string_view text) noexcept {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
+/// A decimal number as people write it: no sign, no `inf`, no exponent.
+std::optional<double> plain_decimal(std::string_view text) noexcept {
+  const std::optional<Quantity> quantity = split_quantity(text);
+  if (!quantity || !quantity->unit.empty()) return std::nullopt;
+  return to_double(text);
+}
+
+std::optional<std::size_t> parse_status(std::string_view text) noexcept {
+  if (text.size() != 3 || !all_digits(text) || text[0] < '1' || text[0] > '5') return std::nullopt;
+  return static_cast<std::size_t>((text[0] - '0') * 100 + (text[1] - '0') * 10 + (text[2] - '0'));
+}
+
+std::optional<std::uint16_t> parse_port(std::string_view text) noexcept {
+  if (!all_digits(text) || text.size() > 5) return std::nullopt;
+  unsigned port = 0;
+  std::from_chars(text.data(), text.data() + text.size(), port);
+  if (port > 65535) return std::nullopt;
+  return static_cast<std::uint16_t>(port);
+}
+
+bool is_v6(std::string_view text) noexcept {
+  const bool charset = std::all_of(text.begin(), text.end(), [](char c) { return is_hex(c) || c == ':' || c == '.'; });
+  return charset && std::count(text.begin(), text.end(), ':') >= 2;
+}
+
+bool is_host(std::string_view text) noexcept {
+  return !text.empty() && text.size() <= 253 && text.front() != '.' && text.front() != '-' &&
+         std::all_of(text.begin(), text.end(), [](char c) { return is_word(c) || c == '.'; });
+}
+
+/// Four decimal numbers up to 255, or not digits and dots at all: `127.0.0` and `300.1.1.1` are nobody's name.
+bool is_v4_or_name(std::string_view host) noexcept {
+  if (!std::all_of(host.begin(), host.end(), [](char c) { return is_digit(c) || c == '.'; })) return true;
+  int parts = 0;
+  std::size_t from = 0;
+  for (;;) {
+    const std::size_t dot = std::min(host.find('.', from), host.size());
+    const std::string_view part = host.substr(from, dot - from);
+    if (!all_digits(part) || part.size() > 3 || (part.size() == 3 && part > "255")) return false;
+    ++parts;
+    if (dot == host.size()) return parts == 4;
+    from = dot + 1;
+  }
+}
+
+ScalarError address_error(std::string_view text) {
+  ScalarError error{"must be host:port or [v6]:port, got " + quoted(text), "for example 127.0.0.1:8080"};
+  const std::string address(text);
+  if (text.find("://") != std::string_view::npos) {
+    error.hint = "an address has no scheme: host:port";
+  } else if (text.starts_with(':') || text.starts_with("*:")) {
+    const std::string port(text.substr(text.rfind(':')));
+    error.hint = "name the address: 127.0.0.1" + port + ", or 0.0.0.0" + port + " for every one";
+  } else if (all_digits(text)) {
+    error.hint = "name the address, too: 127.0.0.1:" + address;
+  } else if (is_v6(text)) {
+    error.hint = "an IPv6 address stands in brackets, and in quotes: \"[" + address + "]:8080\"";
+  } else if (is_host(text)) {
+    error.hint = "the port is missing: " + address + ":8080";
+  }
+  return error;
+}
+
+/// An identifier in a key would give every thing its own policy and its own metric series.
+bool looks_like_identifier(std::string_view segment) noexcept {
+  if (segment.size() >= 16 && std::all_of(segment.begin(), segment.end(), is_hex)) return true;
+  if (segment.size() != 36) return false;
+  for (std::size_t i = 0; i < segment.size(); ++i) {
+    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    if (dash ? segment[i] != '-' : !is_hex(segment[i])) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string to_string(const HostPort& address) {
+  const bool v6 = address.host.find(':') != std::string::npos;
+  return (v6 ? "[" + address.host + "]" : address.host) + ":" + std::to_string(address.port);
+}
+
+Parsed<Nanos> parse_duration(std::string_view text) {
+  if (text == "0") return Nanos{0};
+  const std::optional<Quantity> quantity = split_quantity(text);
+  const Unit* unit = quantity ? find_unit(kTimeUnits, quantity->unit) : nullptr;
+  if (unit == nullptr) return duration_error(text);
+  const std::optional<std::uint64_t> nanos = scaled(*quantity, unit->scale);
+  if (!nanos || *nanos % 1000 != 0) return ScalarError{"is too large or too fine for a duration: " + quoted(text), ""};
+  return Nanos{static_cast<std::int64_t>(*nanos)};
+}
+
+Parsed<std::uint64_t> parse_size(std::string_view text) {
+  if (text == "0") return std::uint64_t{0};
+  const std::optional<Quantity> quantity = split_quantity(text);
+  const Unit* unit = quantity ? find_unit(kSizeUnits, quantity->unit) : nullptr;
+  if (unit == nullptr) return ScalarError{"must be a size, got " + quoted(text), size_hint(quantity)};
+  const std::optional<std::uint64_t> bytes = scaled(*quantity, unit->scale);
+  if (!bytes) return ScalarError{"must be a whole number of bytes, got " + quoted(text), ""};
+  return *bytes;
+}
+
+Parsed<double> parse_fraction(std::string_view text) {
+  const bool percent = text.ends_with('%');
+  const std::optional<double> number = plain_decimal(percent ? text.substr(0, text.size() - 1) : text);
+  if (!number) return ScalarError{"must be a fraction, got " + quoted(text), "write 0.2 or 20%"};
+  const double value = percent ? *number / 100 : *number;
+  if (value <= 1) return value;
+  const bool forgot_percent = !percent && *number <= 100;
+  return ScalarError{"must be between 0 and 1, got " + std::string(text),
+                     forgot_percent ? "for per cent write " + std::string(text) + "%" : ""};
+}
+
+Parsed<double> parse_number(std::string_view text) {
+  const std::optional<double> number = plain_decimal(text);
+  if (!number) return ScalarError{"must be a number, got " + quoted(text), ""};
+  return *number;
+}
+
+Parsed<std::uint64_t> parse_integer(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc{} && end == text.data() + text.size()) return value;
+  if (error == std::errc::result_out_of_range) return ScalarError{"is too large: " + quoted(text), ""};
+  const bool grouped = !text.empty() && is_digit(text[0]) && text.find_first_of("_,") != std::string_view::npos;
+  return ScalarError{"must be a whole number, got " + quoted(text), grouped ? "write digits only" : ""};
+}
+
+Parsed<bool> parse_bool(std::string_view text) {
+  if (text == "true") return true;
+  if (text == "false") return false;
+  const std::string word = lower(text);
+  const bool yes = word == "yes" || word == "on" || word == "y" || word == "true" || word == "1";
+  const bool no = word == "no" || word == "off" || word == "n" || word == "false" || word == "0";
+  return ScalarError{"must be true or false, got " + quoted(text), yes ? "write true" : no ? "write false" : ""};
+}
+
+Parsed<StatusSet> parse_statuses(std::string_view text) {
+  StatusSet out;
+  const auto fill = [&](std::size_t from, std::size_t to) {
+    for (std::size_t status = from; status <= to; ++status) out.set(status);
+    return out;
+  };
+  if (text.size() == 3 && text[0] >= '1' && text[0] <= '5' && lower(text.substr(1)) == "xx") {
+    const auto first = static_cast<std::size_t>(text[0] - '0') * 100;
+    return fill(first, first + 99);
+  }
+  const std::size_t dash = std::min(text.find('-'), text.size());
+  const std::optional<std::size_t> from = parse_status(text.substr(0, dash));
+  const std::optional<std::size_t> to = dash == text.size() ? from : parse_status(text.substr(dash + 1));
+  if (from && to && *from <= *to) return fill(*from, *to);
+  return ScalarError{"must be a status, a class or a range, got " + quoted(text), "write 503, 5xx or 502-504"};
+}
+
+Parsed<HostPort> parse_address(std::string_view text, bool any_port) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return address_error(text);
+  std::string_view host = text.substr(0, colon);
+  const std::optional<std::uint16_t> port = parse_port(text.substr(colon + 1));
+  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  if (!(bracketed ? is_v6(host) : is_host(host) && is_v4_or_name(host))) return address_error(text);
+  if (!port) return ScalarError{"must end in a port up to 65535, got " + quoted(text), ""};
+  if (*port == 0 && !any_port) return ScalarError{"must end in a port from 1 to 65535, got " + quoted(text), ""};
+  return HostPort{std::string(host), *port};
+}
+
+bool is_loopback(const HostPort& address) noexcept {
+  return address.host == "::1" || address.host == "localhost" || address.host.starts_with("127.");
+}
+
+ScalarError check_policy_key(std::string_view key) {
+  if (key.size() > kMaxPolicyKey) return {"must have at most 96 characters, got " + std::to_string(key.size()), ""};
+  std::size_t from = 0;
+  while (from <= key.size()) {
+    const std::size_t dot = std::min(key.find('.', from), key.size());
+    const std::string_view segment = key.substr(from, dot - from);
+    if (looks_like_identifier(segment)) {
+      return {"segment " + quoted(segment) + " looks like an identifier", "a key names an operation, not a thing"};
+    }
+    if (segment.empty() || !is_alpha(segment[0]) || !std::all_of(segment.begin(), segment.end(), is_word)) {
+      return {"is not a policy key: " + quoted(key),
+              "words of letters, digits, - and _ that begin with a letter, joined by dots: payments.Charge"};
+    }
+    from = dot + 1;
+  }
+  return {};
+}
+
+ScalarError check_name(std::string_view name) {
+  if (name.size() > kMaxName) return {"must have at most 64 characters, got " + std::to_string(name.size()), ""};
+  const bool good = !name.empty() && is_alpha(name[0]) &&
+                    std::all_of(name.begin(), name.end(), [](char c) { return is_word(c) || c == '.'; });
+  if (good) return {};
+  return {"is not a name: " + quoted(name), "a letter, then letters, digits, - _ and dots"};
+}
+
+std::string format_duration(Nanos duration) {
+  return format_quantity(kTimeUnits, static_cast<std::uint64_t>(duration.count()));
+}
+
+std::string format_size(std::uint64_t bytes) { return format_quantity(kSizeUnits, bytes); }
+
+}  // namespace outrigger::config

@@ -1,0 +1,62 @@
+// proxy/config/scalars.hpp
+//
+// The words of the configuration language: durations with a unit, sizes, fractions, status sets, addresses, names. Pure
+// functions from text to value, so that every spelling can be tested without a file around it. A refusal carries what
+// is wrong and, where the writer's intention can be guessed, what to write instead; it never guesses the value.
+//
+// Numbers are read by std::from_chars: no locale, no hexadecimal, no signs where none make sense.
+#pragma once
+
+#include <bitset>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "proxy/base/time.hpp"
+#include "proxy/config/schema.hpp"
+
+namespace outrigger::config {
+
+/// Why a scalar was refused.
+struct ScalarError {
+  std::string message;  // continues "must be ..." as a sentence of its own
+  std::string hint;
+};
+
+template <class T>
+using Parsed = std::variant<T, ScalarError>;
+
+/// `250us`, `10ms`, `1.5s`, `2m`, `1h` and `0`; in whole microseconds.
+Parsed<Nanos> parse_duration(std::string_view text);
+/// `512B`, `64KiB`, `1MiB`, `2GiB` and `0`, in bytes.
+Parsed<std::uint64_t> parse_size(std::string_view text);
+/// `0.2` or `20%`, within [0, 1].
+Parsed<double> parse_fraction(std::string_view text);
+/// A decimal number without exponent or sign.
+Parsed<double> parse_number(std::string_view text);
+/// A whole number without sign.
+Parsed<std::uint64_t> parse_integer(std::string_view text);
+/// `true` or `false`.
+Parsed<bool> parse_bool(std::string_view text);
+
+/// Response statuses 100..599; index = status.
+using StatusSet = std::bitset<600>;
+/// `503`, `5xx`, `502-504`.
+Parsed<StatusSet> parse_statuses(std::string_view text);
+
+/// `host:port` or `[v6]:port`; the port may be 0 where `any_port` says that the system may choose one.
+Parsed<HostPort> parse_address(std::string_view text, bool any_port);
+/// Whether only this host can reach the address: 127.0.0.0/8, ::1, localhost.
+bool is_loopback(const HostPort& address) noexcept;
+
+/// Why this cannot be a policy key; an empty message where it can.
+ScalarError check_policy_key(std::string_view key);
+/// The same for names of listeners, upstreams and budgets, which become metric labels, and for `instance`.
+ScalarError check_name(std::string_view name);
+
+/// As the file would say it: the largest unit that is exact.
+std::string format_duration(Nanos duration);
+std::string format_size(std::uint64_t bytes);
+
+}  // namespace outrigger::config

@@ -1,0 +1,175 @@
+// proxy/config/schema.hpp
+//
+// What a configuration file means, as plain values with every default filled in: one struct per YAML block, and the
+// policies' own Config structs where a mechanism already has one, so that no number exists twice. A `Config` that
+// `load` returned without errors is complete and consistent; nothing behind it looks at YAML again or asks whether a
+// key was given. `std::optional` is used only where absence itself means something.
+//
+// A default lives here (or in proxy/policy) and nowhere else; its bounds stand beside the key in the load_*.cpp files.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/base/time.hpp"
+#include "proxy/http/route_table.hpp"
+#include "proxy/http/target.hpp"
+#include "proxy/policy/balance.hpp"
+#include "proxy/policy/budget.hpp"
+#include "proxy/policy/policy.hpp"
+
+namespace outrigger::config {
+
+/// The place in a file that a value came from; lines and columns count from 1, 0 where a value is built in.
+struct SourcePosition {
+  std::string file;
+  int line = 0;
+  int col = 0;
+};
+
+/// A host name or address and a port; `host` bears no brackets.
+struct HostPort {
+  std::string host;
+  std::uint16_t port = 0;
+
+  friend bool operator==(const HostPort&, const HostPort&) = default;
+};
+
+/// As it is written in a file and in a Host field: brackets around an IPv6 address.
+std::string to_string(const HostPort& address);
+
+struct AdminConfig {
+  HostPort listen{"127.0.0.1", 9901};
+  std::vector<std::string> allowed_hosts;
+};
+
+/// What one connection and one request may cost. The root's block holds for every listener that does not override it.
+struct LimitsConfig {
+  std::uint64_t max_request_head_bytes = 32 * 1024;
+  std::uint32_t max_headers = 100;
+  std::uint64_t max_request_body_bytes = 0;  // 0 = none
+  std::uint64_t max_response_head_bytes = 64 * 1024;
+  Nanos head_timeout = std::chrono::seconds{10};
+  Nanos body_idle_timeout = std::chrono::seconds{30};
+  Nanos idle_timeout = std::chrono::seconds{75};
+  Nanos write_idle_timeout = std::chrono::seconds{30};
+  std::uint32_t max_connections = 10'000;
+  std::uint32_t max_requests_per_connection = 0;  // 0 = none
+  std::uint64_t relay_buffer_bytes = 64 * 1024;   // per direction
+  http::EscapedSlashes escaped_slashes = http::EscapedSlashes::keep;
+};
+
+struct ListenerConfig {
+  std::string name;
+  HostPort listen;
+  LimitsConfig limits;
+  bool trust_priority = false;  // filled in: true on a loopback address unless the file says otherwise
+  std::uint32_t trusted_hops = 0;
+  bool debug_headers = false;
+  SourcePosition at;
+};
+
+struct EndpointConfig {
+  HostPort address;
+  std::uint32_t weight = 1;
+};
+
+struct UpstreamConfig {
+  std::string name;
+  std::vector<EndpointConfig> endpoints;
+  policy::Balance balance = policy::Balance::least_request;
+  Nanos connect_timeout = std::chrono::seconds{1};
+  Nanos read_idle_timeout = std::chrono::seconds{60};
+  Nanos idle_timeout = std::chrono::seconds{4};
+  std::uint32_t max_requests_per_connection = 0;  // 0 = none
+  std::optional<std::string> host;                // absent: as received
+  SourcePosition at;
+};
+
+/// How much a request matters; a route may fix it.
+enum class Priority : std::uint8_t { low, standard, critical };
+
+struct RouteConfig {
+  http::RouteMatch match;
+  std::string policy = "default";
+  std::string upstream;
+  std::optional<Priority> priority;  // absent: the request's own, else standard
+  SourcePosition at;
+};
+
+/// Where a policy's retries get their permission from.
+struct BudgetRef {
+  enum class Kind : std::uint8_t {
+    builtin,    // `default`: one instance per upstream, called default/<upstream>
+    named,      // an entry of `budgets`, one instance for all that name it
+    inline_,    // written in the policy: its own instance, called by the policy's key
+    unlimited,  // `none`: extra attempts are not counted
+  };
+  Kind kind = Kind::builtin;
+  std::string name = "default";  // of a named budget; the policy's key for an inline one
+  double cost = 1;               // tokens per extra attempt; token_bucket only
+  policy::BudgetConfig config;   // resolved, whatever the kind
+};
+
+struct PolicyConfig {
+  policy::Policy policy;  // with everything inherited
+  BudgetRef retry_budget;
+  std::string extends;  // empty: nothing
+  SourcePosition at;
+};
+
+enum class LogLevel : std::uint8_t { debug, info, warn, error };
+enum class LogFormat : std::uint8_t { json, text };
+
+struct LogConfig {
+  LogLevel level = LogLevel::info;
+  LogFormat format = LogFormat::json;
+  std::string file = "stderr";
+};
+
+struct AccessLogConfig {
+  std::string file;                  // empty = off
+  std::vector<std::string> headers;  // request fields whose values are written
+};
+
+struct TimelinesConfig {
+  std::uint32_t keep = 2048;
+  double sample = 0.01;
+  bool log_query = false;
+};
+
+struct TelemetryConfig {
+  LogConfig log;
+  AccessLogConfig access_log;
+  TimelinesConfig timelines;
+  std::vector<double> histogram_buckets_s = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                                             0.5,    1,     2.5,    5,     10,   15,    30,   60};
+};
+
+struct DrainConfig {
+  Nanos delay = std::chrono::seconds{5};
+  Nanos grace = std::chrono::seconds{20};
+};
+
+struct Config {
+  std::uint32_t version = 1;
+  std::optional<std::string> instance;   // absent: chosen at random when the process starts
+  std::optional<std::uint32_t> workers;  // absent: as many as this process has CPUs
+  AdminConfig admin;
+  LimitsConfig limits;
+  std::uint64_t buffer_memory_bytes = 256 * 1024 * 1024;  // limits.buffer_memory
+  std::vector<ListenerConfig> listeners;
+  std::vector<UpstreamConfig> upstreams;                // in the order of the file
+  std::vector<RouteConfig> routes;                      // first match wins
+  std::map<std::string, PolicyConfig> policies;         // always with the key `default`
+  std::map<std::string, policy::BudgetConfig> budgets;  // the named ones
+  TelemetryConfig telemetry;
+  DrainConfig drain;
+  std::vector<std::string> files;  // every file read, the first one first
+};
+
+}  // namespace outrigger::config

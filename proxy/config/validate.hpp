@@ -1,0 +1,16 @@
+// proxy/config/validate.hpp
+//
+// Rules that need more than one key: names that must exist, values that must fit each other, things that are legal and
+// most likely not meant. Run after everything was read, also after errors, so that one run tells all; a rule is left
+// out where a value it compares was refused already.
+#pragma once
+
+#include "proxy/config/findings.hpp"
+#include "proxy/config/schema.hpp"
+
+namespace outrigger::config {
+
+/// Adds errors and warnings about `config` to `findings`, which knows where its values stood.
+void validate(const Config& config, Findings& findings);
+
+}  // namespace outrigger::config

@@ -1,0 +1,29 @@
+// proxy/exchange/request_facts.hpp
+//
+// What decisions may know about a request. Everything else about it (bytes, fields' spelling, sockets) stays at the
+// edge. Views are valid while the exchange is constructed; what outlives that is copied into the timeline.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "proxy/base/time.hpp"
+
+namespace outrigger::exchange {
+
+struct RequestFacts {
+  bool idempotent = false;  // by its method, or because it bears the policy's idempotency key
+  bool has_body = false;
+  bool body_fits_replay = true;          // false: known to be longer than the replay buffer
+  std::optional<Nanos> client_deadline;  // what the client will still wait, from its headers
+
+  std::string_view request_id;
+  std::string_view trace_id;
+  std::string_view method;
+  std::string_view path;  // without query unless that is to be logged
+  std::string_view listener;
+  std::int64_t wall_start_us = 0;  // Unix time, for people only
+};
+
+}  // namespace outrigger::exchange

@@ -1,0 +1,165 @@
+// proxy/exchange/timeline.hpp
+//
+// The account of one request: what was decided, when and why, written by the exchange as it decides. It is the only
+// account: metrics, the access log and /timelines are made from it, so they cannot disagree. Bounded and flat: no
+// allocation per event, arrays are written only as far as used, and a finished timeline is copied as plain memory into
+// the worker's ring. What does not fit is marked `truncated`.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string_view>
+
+#include "proxy/base/bounded_vec.hpp"
+#include "proxy/base/reason.hpp"
+#include "proxy/base/time.hpp"
+#include "proxy/exchange/action.hpp"
+#include "proxy/exchange/request_facts.hpp"
+#include "proxy/policy/classify.hpp"
+
+namespace outrigger::exchange {
+
+enum class RequestOutcome : std::uint8_t { ok, upstream_error, rejected, timeout, client_gone, fallback, cached };
+inline constexpr std::size_t kRequestOutcomes = 7;
+constexpr std::string_view to_string(RequestOutcome outcome) noexcept {
+  constexpr std::string_view kNames[] = {"ok",          "upstream_error", "rejected", "timeout",
+                                         "client_gone", "fallback",       "cached"};
+  return kNames[static_cast<std::size_t>(outcome)];
+}
+
+/// A reason fixes the outcome of the request, so that labels cannot contradict each other.
+RequestOutcome outcome_of(Reason reason) noexcept;
+
+/// Which mechanism a decision came from.
+enum class Part : std::uint8_t { edge, deadline, retry, budget, balance };
+constexpr std::string_view to_string(Part part) noexcept {
+  constexpr std::string_view kNames[] = {"edge", "deadline", "retry", "budget", "balance"};
+  return kNames[static_cast<std::size_t>(part)];
+}
+
+inline constexpr Nanos kAbsent{-1};
+inline constexpr std::uint8_t kNoAttempt = 0xff;
+
+/// Text copied into the timeline's own storage.
+struct TextRef {
+  std::uint16_t offset = 0;
+  std::uint16_t size = 0;
+};
+
+struct AttemptRecord {
+  AttemptKind kind{};
+  std::uint8_t n = 1;
+  std::uint8_t hedge = 0;
+  bool ended = false;
+  bool budget_asked = false;
+  bool budget_allowed = false;
+  policy::Outcome outcome{};
+  Reason reason{};
+  std::uint16_t status = 0;
+  policy::UpstreamId upstream{};
+  std::string_view upstream_name;  // interned
+  std::string_view budget_name;    // interned
+  TextRef endpoint;
+  Nanos start{0};  // since the request's start
+  Nanos backoff{0};
+  Nanos connect = kAbsent;  // absent on a reused connection
+  Nanos ttfb = kAbsent;     // since the attempt's start
+  Nanos duration = kAbsent;
+};
+
+/// A refusal or a suppression.
+struct Decision {
+  Nanos at{0};
+  Part part{};
+  Reason reason{};
+  std::uint8_t attempt = kNoAttempt;
+};
+
+struct TimelineScalars {
+  std::string_view policy_key;  // interned, as all views here
+  std::string_view policy_id;
+  std::string_view route;
+  std::string_view listener;
+  std::string_view priority = "standard";
+  TextRef request_id;
+  TextRef trace_id;
+  TextRef method;
+  TextRef path;
+  TimePoint start{};
+  std::int64_t wall_start_us = 0;
+  Nanos duration = kAbsent;
+  Nanos deadline = kAbsent;  // time allowed, counted from the start
+  Nanos queued{0};
+  std::uint64_t generation = 0;
+  std::uint64_t bytes_in = 0;   // of the request's body, measured by the edge
+  std::uint64_t bytes_out = 0;  // sent to the client, head included
+  std::uint16_t status = 0;     // as the client got it; 0: none
+  RequestOutcome outcome{};
+  Reason reason{};
+  std::optional<Reason> stop_reason;
+  char who = '-';    // who ended it: D, U, P, or '-' for nobody
+  char stage = 'a';  // in which stage, one hex digit
+  bool truncated = false;
+};
+
+struct Timeline : TimelineScalars {
+  static constexpr std::size_t kMaxDecisions = 32;
+  static constexpr std::size_t kTextBytes = 1024;
+  static constexpr std::size_t kMaxPath = 512;
+  static constexpr std::size_t kMaxRequestId = 128;
+
+  BoundedVec<AttemptRecord, kMaxAttempts> attempts;
+  BoundedVec<Decision, kMaxDecisions> decisions;
+
+  /// Copies `text`, at most `limit` bytes of it and no more than there is room for; what is cut off is marked.
+  TextRef keep(std::string_view text, std::size_t limit) noexcept {
+    const std::size_t size = std::min({text.size(), limit, kTextBytes - text_used_});
+    if (size < text.size()) truncated = true;
+    if (size != 0) std::memcpy(text_ + text_used_, text.data(), size);
+    const TextRef kept{static_cast<std::uint16_t>(text_used_), static_cast<std::uint16_t>(size)};
+    text_used_ += size;
+    return kept;
+  }
+  std::string_view text(TextRef ref) const noexcept { return {text_ + ref.offset, ref.size}; }
+  /// All texts kept so far; references count from its begin.
+  std::string_view texts() const noexcept { return {text_, text_used_}; }
+
+  void decide(Nanos at, Part part, Reason why, std::uint8_t attempt = kNoAttempt) noexcept {
+    if (!decisions.try_push_back({at, part, why, attempt})) truncated = true;
+  }
+
+  Timeline() noexcept {}
+  Timeline(const Timeline& other) noexcept { *this = other; }
+  /// Copies only what is used of the arrays.
+  Timeline& operator=(const Timeline& other) noexcept {
+    static_cast<TimelineScalars&>(*this) = other;
+    attempts = other.attempts;
+    decisions = other.decisions;
+    text_used_ = other.text_used_;
+    std::memcpy(text_, other.text_, text_used_);
+    return *this;
+  }
+
+  /// Makes it as good as new without touching the arrays.
+  void reset() noexcept {
+    static_cast<TimelineScalars&>(*this) = TimelineScalars{};
+    attempts.clear();
+    decisions.clear();
+    text_used_ = 0;
+  }
+
+ private:
+  std::size_t text_used_ = 0;
+  char text_[kTextBytes];
+};
+
+/// Writes the account of a request that was refused before there was a policy to run it.
+void record_refusal(Timeline& timeline, TimePoint now, const RequestFacts& facts, Reason why, char who, char stage,
+                    std::uint64_t generation) noexcept;
+
+/// Copies what identifies the request.
+void record_request(Timeline& timeline, TimePoint now, const RequestFacts& facts) noexcept;
+
+}  // namespace outrigger::exchange

@@ -1,0 +1,286 @@
+#include "proxy/http/forward.hpp"
+
+#include <charconv>
+
+#include "proxy/http/chars.hpp"
+#include "proxy/http/text_writer.hpp"
+
+namespace outrigger::http {
+namespace {
+
+/// Meant for one hop, or written anew by whoever passes the message on.
+constexpr FieldSet kHopByHop{
+    FieldId::connection,  FieldId::keep_alive,         FieldId::proxy_connection,    FieldId::te,
+    FieldId::upgrade,     FieldId::proxy_authenticate, FieldId::proxy_authorization, FieldId::transfer_encoding,
+    FieldId::x_outrigger, FieldId::x_outrigger_reason};
+constexpr FieldSet kNotUpstream = kHopByHop.with(
+    FieldSet{FieldId::expect, FieldId::x_request_id, FieldId::x_request_priority, FieldId::x_request_timeout,
+             FieldId::grpc_timeout, FieldId::x_envoy_expected_rq_timeout_ms, FieldId::x_forwarded_client_cert});
+constexpr FieldSet kNotDownstream = kHopByHop.with(FieldSet{FieldId::x_outrigger_timeline});
+/// What only a trusted client may say about those before it.
+constexpr FieldSet kOrigin{FieldId::forwarded, FieldId::x_forwarded_for, FieldId::x_forwarded_proto,
+                           FieldId::x_forwarded_host, FieldId::x_forwarded};
+/// Connection may not take these away: the next hop would read another message than this one did, or lose what it
+/// relies on to know who is asking.
+constexpr FieldSet kNotForConnectionToName = kOrigin.with(
+    FieldSet{FieldId::host, FieldId::content_length, FieldId::authorization, FieldId::cookie, FieldId::set_cookie,
+             FieldId::via, FieldId::date, FieldId::max_forwards, FieldId::idempotency_key, FieldId::proxy_status,
+             FieldId::retry_after, FieldId::x_should_retry, FieldId::x_outrigger_timeline});
+
+/// Room for all that is added to a head, so that a usual one is written without growing.
+constexpr std::size_t kAdded = 512;
+
+bool is_named_by_connection(const FieldList& fields, std::string_view name) noexcept {
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (fields.id(i) != FieldId::connection) continue;
+    std::string_view options = fields[i].value;
+    while (!options.empty()) {
+      if (iequals(next_element(options), name)) return true;
+    }
+  }
+  return false;
+}
+
+bool is_edited(const HeaderEdits& edits, std::string_view name) noexcept {
+  for (const Field& field : edits.set) {
+    if (iequals(field.name, name)) return true;
+  }
+  for (std::string_view removed : edits.remove) {
+    if (iequals(removed, name)) return true;
+  }
+  return false;
+}
+
+/// Which fields of a head are passed on as they came.
+struct Selection {
+  const FieldList& fields;
+  FieldSet dropped;
+  bool names_fields;
+  const HeaderEdits* edits;
+
+  bool keeps(std::size_t index) const noexcept {
+    const FieldId id = fields.id(index);
+    if (dropped.has(id)) return false;
+    if (names_fields && !kNotForConnectionToName.has(id) && is_named_by_connection(fields, fields[index].name)) {
+      return false;
+    }
+    return edits == nullptr || !is_edited(*edits, fields[index].name);
+  }
+};
+
+/// Copies the selected fields; those that lie side by side in the received head and are already written as they would
+/// be here, as one run.
+void copy_fields(const Selection& selection, TextWriter& out) {
+  const char* run = nullptr;
+  const char* run_end = nullptr;
+  const auto end_run = [&] {
+    if (run == nullptr) return;
+    out.text({run, static_cast<std::size_t>(run_end - run)});
+    out.end_line();
+    run = nullptr;
+  };
+  for (std::size_t i = 0; i < selection.fields.size(); ++i) {
+    if (!selection.keeps(i)) continue;
+    const Field& field = selection.fields[i];
+    const char* const name_end = field.name.data() + field.name.size();
+    if (field.value.data() != name_end + 2 || name_end[1] != ' ') {
+      end_run();
+      out.field(field.name, field.value);
+      continue;
+    }
+    if (run == nullptr || field.name.data() != run_end + 2) {
+      end_run();
+      run = field.name.data();
+    }
+    run_end = field.value.data() + field.value.size();
+  }
+  end_run();
+}
+
+void write_edits(const HeaderEdits* edits, TextWriter& out) {
+  if (edits == nullptr) return;
+  for (const Field& field : edits->set) out.field(field.name, field.value);
+  for (const Field& field : edits->add) out.field(field.name, field.value);
+}
+
+void write_via(std::string_view instance, TextWriter& out) { out.line("Via: 1.1 ", instance); }
+
+/// Who asked, and for what: continued where the client is trusted, begun anew where it is not.
+void write_origin(const RequestHead& head, const RequestForward& how, TextWriter& out) {
+  const FieldList& fields = *head.fields;
+  if (!how.client_ip.empty()) {
+    out.text("X-Forwarded-For: ");
+    if (how.trusted && fields.has(FieldId::x_forwarded_for)) {
+      for (std::size_t i = 0; i < fields.size(); ++i) {
+        if (fields.id(i) != FieldId::x_forwarded_for || fields[i].value.empty()) continue;
+        out.text(fields[i].value);
+        out.text(", ");
+      }
+    }
+    out.line("", how.client_ip);
+  }
+  if (!how.trusted || !fields.has(FieldId::x_forwarded_proto)) out.line("X-Forwarded-Proto: ", how.scheme);
+  const std::string_view host = how.authority.empty() ? head.host : how.authority;
+  if (!host.empty() && (!how.trusted || !fields.has(FieldId::x_forwarded_host))) out.line("X-Forwarded-Host: ", host);
+}
+
+struct MaxForwards {
+  bool valid = false;
+  std::uint32_t left = 0;
+};
+
+/// The Max-Forwards of a method that has one (RFC 9110 7.6.2).
+MaxForwards max_forwards(const RequestHead& head) noexcept {
+  if (head.method != Method::options && head.method != Method::trace) return {};
+  const std::string_view value = head.fields->find(FieldId::max_forwards).value_or("");
+  MaxForwards result;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), result.left);
+  result.valid = error == std::errc{} && end == value.data() + value.size() && is_digit(value.front());
+  return result;
+}
+
+bool asks_for_trailers_only(const FieldList& fields) noexcept {
+  return iequals(fields.find(FieldId::te).value_or(""), "trailers");
+}
+
+/// Takes the next member off a Via value; commas inside a comment do not end it.
+std::string_view next_via_member(std::string_view& list) noexcept {
+  int depth = 0;
+  std::size_t at = 0;
+  for (; at < list.size(); ++at) {
+    if (list[at] == '\\') {
+      ++at;
+    } else if (list[at] == '(') {
+      ++depth;
+    } else if (list[at] == ')') {
+      --depth;
+    } else if (list[at] == ',' && depth <= 0) {
+      break;
+    }
+  }
+  const std::string_view member = trimmed(list.substr(0, at));
+  list = at < list.size() ? list.substr(at + 1) : std::string_view{};
+  return member;
+}
+
+bool is_by(std::string_view via_member, std::string_view instance) noexcept {
+  const std::size_t blank = via_member.find_first_of(" \t");
+  if (blank == std::string_view::npos) return false;
+  const std::string_view rest = trimmed(via_member.substr(blank));
+  return iequals(rest.substr(0, rest.find_first_of(" \t(")), instance);
+}
+
+std::size_t text_size(const FieldList& fields) noexcept {
+  std::size_t size = 0;
+  for (const Field& field : fields.view()) size += field.name.size() + field.value.size() + 4;
+  return size;
+}
+
+FieldSet dropped_upstream(const RequestHead& head, const RequestForward& how) noexcept {
+  FieldSet dropped = kNotUpstream;
+  if (!how.trusted) dropped = dropped.with(kOrigin);
+  if (!how.client_ip.empty()) dropped.insert(FieldId::x_forwarded_for);
+  if (!how.host.empty() || !how.authority.empty()) dropped.insert(FieldId::host);
+  if (max_forwards(head).valid) dropped.insert(FieldId::max_forwards);
+  return dropped;
+}
+
+FieldSet dropped_downstream(const ResponseHead& head, const ResponseForward& how) noexcept {
+  FieldSet dropped = kNotDownstream;
+  if (how.should_not_retry) dropped.insert(FieldId::x_should_retry);
+  if (head.status < 200 || head.status == 204) dropped.insert(FieldId::content_length);
+  return dropped;
+}
+
+void write_connection(Framing framing, const ResponseForward& how, TextWriter& out) {
+  if (framing == Framing::chunked) out.text("Transfer-Encoding: chunked\r\n");
+  if (framing == Framing::until_close || !how.client_keep_alive) {
+    out.text("Connection: close\r\n");
+  } else if (how.client_minor == 0) {
+    out.text("Connection: keep-alive\r\n");
+  }
+}
+
+}  // namespace
+
+void write_request_head(const RequestHead& head, const RequestForward& how, Buffer& out) {
+  const FieldList& fields = *head.fields;
+  TextWriter writer{out, text_size(fields) + how.path.size() + how.query.size() + kAdded};
+  writer.text(head.method_name);
+  writer.text(" ");
+  writer.text(how.path);
+  writer.text(how.query);
+  writer.text(" HTTP/1.1\r\n");
+  const FieldSet dropped = dropped_upstream(head, how);
+  if (dropped.has(FieldId::host) || !fields.has(FieldId::host)) {
+    writer.line("Host: ", how.host.empty() ? how.authority : how.host);
+  }
+  copy_fields({fields, dropped, head.names_fields, how.edits}, writer);
+  if (head.body.framing == Framing::chunked) writer.text("Transfer-Encoding: chunked\r\n");
+  if (asks_for_trailers_only(fields)) writer.text("TE: trailers\r\n");
+  if (const MaxForwards forwards = max_forwards(head); forwards.valid) {
+    writer.line("Max-Forwards: ", forwards.left == 0 ? 0 : forwards.left - 1);
+  }
+  write_via(how.instance, writer);
+  write_origin(head, how, writer);
+  writer.line("X-Request-Id: ", how.request_id);
+  if (!how.priority.empty()) writer.line("X-Request-Priority: ", how.priority);
+  write_edits(how.edits, writer);
+}
+
+void append_attempt_tail(const AttemptTail& tail, Buffer& out) {
+  TextWriter writer{out, 160};
+  writer.line("X-Outrigger-Attempt: ", tail.attempt);
+  if (tail.hedge != 0) writer.line("X-Outrigger-Hedge: ", tail.hedge);
+  if (tail.time_left != kForever && !tail.forward.empty()) {
+    for (DeadlineForm form : kDeadlineForms) {
+      if (!tail.forward.has(form)) continue;
+      char value[kMaxDeadlineText];
+      writer.field(field_name(field_of(form)), {value, write_deadline(form, tail.time_left, value)});
+    }
+  }
+  writer.end_line();
+}
+
+bool is_loop(const FieldList& fields, std::string_view instance) noexcept {
+  if (!fields.has(FieldId::via)) return false;
+  int passed = 0;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (fields.id(i) != FieldId::via) continue;
+    std::string_view members = fields[i].value;
+    while (!members.empty()) {
+      if (is_by(next_via_member(members), instance) && ++passed == 2) return true;
+    }
+  }
+  return false;
+}
+
+bool is_last_forward(const RequestHead& head) noexcept {
+  const MaxForwards forwards = max_forwards(head);
+  return forwards.valid && forwards.left == 0;
+}
+
+Framing client_framing(const ResponseHead& head, std::uint8_t client_minor) noexcept {
+  if (head.body.framing == Framing::none || head.body.framing == Framing::content_length) return head.body.framing;
+  return client_minor == 0 ? Framing::until_close : Framing::chunked;
+}
+
+void write_response_head(const ResponseHead& head, const ResponseForward& how, Buffer& out) {
+  const FieldList& fields = *head.fields;
+  TextWriter writer{out, text_size(fields) + head.reason_phrase.size() + kAdded};
+  writer.text("HTTP/1.1 ");
+  writer.number(head.status);
+  writer.line(" ", head.reason_phrase);
+  copy_fields({fields, dropped_downstream(head, how), head.names_fields, how.edits}, writer);
+  write_via(how.instance, writer);
+  if (head.status >= 200) {
+    if (!fields.has(FieldId::date)) writer.line("Date: ", how.date);
+    write_connection(client_framing(head, how.client_minor), how, writer);
+  }
+  if (how.should_not_retry) writer.text("X-Should-Retry: false\r\n");
+  write_edits(how.edits, writer);
+  for (const Field& field : how.extra) writer.field(field.name, field.value);
+  writer.end_line();
+}
+
+}  // namespace outrigger::http

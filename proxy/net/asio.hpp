@@ -1,0 +1,28 @@
+// proxy/net/asio.hpp
+//
+// The only place that includes Asio, with the concrete types this program uses: typed executors (an any_io_executor
+// costs a virtual call and a copy per operation) and one io_context per thread. It is the precompiled header of net/,
+// so Asio is paid for once per build.
+//
+// An I/O object belongs to the worker whose io_context made it, and only that worker touches it; the hint drops the
+// reactor's locking for I/O and keeps `post` from other threads legal.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/system/error_code.hpp>
+
+namespace outrigger::net {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+using IoContext = asio::io_context;
+using Executor = IoContext::executor_type;
+using Descriptor = asio::posix::basic_stream_descriptor<Executor>;
+using SteadyTimer =
+    asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, Executor>;
+
+}  // namespace outrigger::net

@@ -1,0 +1,77 @@
+// proxy/net/edge.hpp
+//
+// What the connections of one worker work with: its loop, its present view of the configuration, where finished
+// requests are recorded, and the requests under way. Everything here belongs to one worker.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "proxy/base/wakeups.hpp"
+#include "proxy/exchange/timeline.hpp"
+#include "proxy/net/intrusive.hpp"
+#include "proxy/net/loop.hpp"
+#include "proxy/net/view.hpp"
+#include "proxy/telemetry/log.hpp"
+#include "proxy/telemetry/timeline_store.hpp"
+
+namespace outrigger::net {
+
+class ExchangeDriver;
+class H1Downstream;
+
+/// What the process tells all its connections.
+struct ProcessState {
+  std::atomic<bool> draining{false};  // responses carry Connection: close
+  std::atomic<std::int64_t> downstream_connections{0};
+};
+
+class Edge {
+ public:
+  Edge(Loop& loop, ProcessState& process, telemetry::TimelineStore& timelines, telemetry::LogWriter& log,
+       telemetry::PolicyRow& unrouted);
+  ~Edge();
+
+  Loop& loop;
+  ProcessState& process;
+  telemetry::TimelineStore& timelines;
+  telemetry::LogWriter& log;
+  telemetry::PolicyRow& unrouted;
+  Ref<View> view;
+  /// Connections of this worker, as other workers see it; those on their way here count.
+  std::atomic<std::int64_t> load{0};
+
+  /// A driver that is not in use; it comes back by itself when its request has ended.
+  ExchangeDriver& take_driver();
+
+  /// Records a finished request in the rings and the access log.
+  void record(const exchange::Timeline& timeline);
+
+  /// How many requests are under way. Threads: any.
+  std::size_t in_flight() const noexcept { return in_flight_.load(std::memory_order_relaxed); }
+  /// Tells the request that waits under that ticket; one that has left meanwhile is not found.
+  void wake(const Ticket& ticket, bool granted);
+  /// Ends every request under way with that reason.
+  void cancel_all(Reason why);
+  /// Tells every connection that the process is draining: idle ones close once they have been quiet for a second.
+  void drain_connections();
+  /// Closes every connection now.
+  void close_connections();
+
+  // For the connections themselves.
+  void enlist(H1Downstream& connection);
+  void dismiss(H1Downstream& connection) noexcept;
+
+  // For drivers.
+  void give_back(ExchangeDriver& driver);
+
+ private:
+  std::vector<std::unique_ptr<ExchangeDriver>> drivers_;
+  std::vector<ExchangeDriver*> idle_drivers_;
+  std::vector<H1Downstream*> connections_;  // each knows its place
+  std::atomic<std::size_t> in_flight_{0};   // one writer
+};
+
+}  // namespace outrigger::net

@@ -1,0 +1,319 @@
+#include "proxy/net/exchange_driver.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "proxy/http/retry_after.hpp"
+
+namespace outrigger::net {
+
+using exchange::Exposure;
+
+ExchangeDriver::ExchangeDriver(Edge& edge, std::uint32_t slot)
+    : edge_(edge), slot_(slot), body_(edge.loop.account), held_charge_(edge.loop.account, BufferKind::held) {
+  for (std::size_t i = 0; i < attempts_.size(); ++i) {
+    attempts_[i].driver = this;
+    attempts_[i].id = static_cast<exchange::AttemptId>(i);
+  }
+}
+
+ExchangeDriver::~ExchangeDriver() = default;
+
+void ExchangeDriver::begin(Downstream& downstream, Ref<View> view, const Request& request) {
+  ++generation_;
+  downstream_ = &downstream;
+  view_ = std::move(view);
+  route_ = &view_->snapshot->plans[request.route];
+  row_ = &view_->rows[request.route];
+  has_body_ = request.facts.has_body;
+  answers_head_ = request.head->method == http::Method::head;
+  chunked_ = request.head->body.framing == http::Framing::chunked;
+  overflow_reported_ = false;
+  bytes_in_ = request.body.size();
+  attempts_used_ = 0;
+  trailers_.clear();
+  head_.clear();
+  http::write_request_head(*request.head, *request.forward, head_);
+  head_base_ = head_.size();
+
+  timeline_.reset();
+  exchange_.emplace(route_->plan, request.facts, edge_.loop.local, timeline_);
+  telemetry::begin(*row_->policy);
+  if (has_body_) {
+    body_.begin(request.replay_limit, request.facts.body_fits_replay);
+    body_.keep(request.body);
+    if (request.body_complete) body_.set_complete();
+  }
+  feed(exchange::RequestReady{});
+  if (has_body_) report_overflow();
+}
+
+// ---- facts in, orders out ---------------------------------------------------------------------
+
+void ExchangeDriver::feed(const exchange::Event& event) {
+  if (!exchange_) return;
+  facts_.push_back(event);
+  if (!draining_facts_) drain_facts();
+}
+
+void ExchangeDriver::drain_facts() {
+  draining_facts_ = true;
+  while (next_fact_ < facts_.size()) {
+    const exchange::Event event = facts_[next_fact_++];
+    if (next_fact_ == facts_.size()) {
+      facts_.clear();
+      next_fact_ = 0;
+    }
+    exchange::Actions orders;
+    exchange_->on(edge_.loop.now(), event, orders);
+    for (const exchange::Action& order : orders) {
+      std::visit([this](const auto& what) { perform(what); }, order);
+    }
+  }
+  draining_facts_ = false;
+  if (exchange_->finished()) return finish();
+  set(edge_.loop.wheel, exchange_->wakeup());
+}
+
+void ExchangeDriver::on_woken(const Ticket& ticket, bool granted) {
+  if (ticket == this->ticket()) feed(exchange::Woken{ticket, granted});
+}
+
+void ExchangeDriver::on_due(TimePoint) { feed(exchange::Tick{}); }
+
+void ExchangeDriver::finish() {
+  clear();
+  for (std::size_t i = 0; i < attempts_used_; ++i) end_attempt(attempts_[i]);
+  timeline_.bytes_in = bytes_in_;
+  timeline_.bytes_out = downstream_->bytes_sent();
+  telemetry::record(timeline_, *row_->policy, *row_->attempts, row_->budget);
+  edge_.record(timeline_);
+  exchange_.reset();
+  body_.end();
+  view_.reset();
+  Downstream* downstream = std::exchange(downstream_, nullptr);
+  edge_.give_back(*this);
+  downstream->exchange_over();
+}
+
+// ---- orders -----------------------------------------------------------------------------------
+
+void ExchangeDriver::perform(const exchange::ReadBody&) { downstream_->read_body(); }
+
+void ExchangeDriver::perform(const exchange::StartAttempt& order) {
+  Attempt& a = attempt(order.id);
+  attempts_used_ = std::max(attempts_used_, exchange::index(order.id) + 1);
+  a.phase = Phase::connecting;
+  a.stream = nullptr;
+  a.body_ended = a.whole = false;
+  a.forward = order.forward;
+  a.started = edge_.loop.now();
+  a.n = order.n;
+  a.hedge = order.hedge;
+  body_.rewind();
+
+  ConnectionPool& pool = *view_->pools[policy::index(order.upstream)][policy::index(order.endpoint)];
+  a.stream = pool.take(a, order.reuse);
+  if (a.stream != nullptr) return connected(a, true);
+  Reason why{};
+  a.stream = pool.connect(a, why);
+  if (a.stream == nullptr) failed(a, why, Exposure::nothing_sent, false);
+}
+
+void ExchangeDriver::perform(const exchange::HoldResponse& order) {
+  Attempt& a = attempt(order.id);
+  a.phase = Phase::held;
+  a.held.clear();
+  a.held.append(in_hand_.raw);
+  a.held_head = in_hand_.raw.size();
+  a.held.append(in_hand_.data);
+  held_charge_.set(a.held.size());
+}
+
+void ExchangeDriver::perform(const exchange::DropReplay&) {
+  body_.drop_replay();
+  overflow_reported_ = true;  // it was the exchange's own order
+  if (Attempt* taker = body_taker(); taker != nullptr) body_.forget_taken();
+}
+
+void ExchangeDriver::perform(const exchange::RelayInterim& order) {
+  if (in_hand_.attempt == &attempt(order.id)) downstream_->send_interim(*in_hand_.head);
+}
+
+void ExchangeDriver::perform(const exchange::RelayResponse& order) {
+  Attempt& a = attempt(order.id);
+  relaying_ = &a;
+  if (a.phase == Phase::held) return relay_held(a, order.should_not_retry);
+  a.phase = Phase::relaying;
+  downstream_->send_head(*in_hand_.head, order.should_not_retry, in_hand_.data, in_hand_.end);
+}
+
+void ExchangeDriver::perform(const exchange::CloseDownstream&) { downstream_->cut(); }
+
+void ExchangeDriver::perform(const exchange::Reply& order) { downstream_->send_reply(order); }
+
+void ExchangeDriver::relay_held(Attempt& a, bool should_not_retry) {
+  a.phase = Phase::relaying;
+  http::HeadScan scan;
+  const http::HeadLimits any{.max_head = SIZE_MAX, .max_fields = http::kMaxFields};
+  const std::string_view raw = a.held.view().substr(0, a.held_head);
+  edge_.loop.parser.parse_response(raw, any, answers_head_, scan);
+  downstream_->send_head(edge_.loop.parser.response(), should_not_retry, a.held.view().substr(a.held_head), a.whole);
+  a.held.release();
+  held_charge_.set(0);
+  if (a.whole) return feed(exchange::ResponseDone{a.id});
+  a.stream->resume();
+}
+
+// ---- what attempts report ---------------------------------------------------------------------
+
+void ExchangeDriver::connected(Attempt& a, bool reused) {
+  a.phase = Phase::running;
+  feed(exchange::Connected{a.id, reused});
+  if (a.phase == Phase::running) send_request(a);
+}
+
+void ExchangeDriver::send_request(Attempt& a) {
+  http::AttemptTail tail{.attempt = a.n, .hedge = a.hedge, .forward = route_->forward};
+  if (a.forward) tail.time_left = std::max(*a.forward - (edge_.loop.now() - a.started), Nanos{1});
+  head_.truncate(head_base_);
+  http::append_attempt_tail(tail, head_);
+  const std::string_view body = has_body_ ? body_.unsent() : std::string_view{};
+  a.body_ended = !has_body_ || (body_.complete() && trailers_.empty());
+  a.stream->start(head_.view(), body, chunked_, answers_head_, a.body_ended);
+  if (!has_body_ || a.stream == nullptr) return;
+  body_.take_all();
+  if (a.stream->any_sent()) body_.forget_taken();
+  if (a.stream->backlog() == 0) push_body(a);
+  if (downstream_ != nullptr) downstream_->resume_body();
+}
+
+/// Passes on what waits, now that the stream can take it.
+void ExchangeDriver::push_body(Attempt& a) {
+  if (!has_body_ || a.stream == nullptr) return;
+  if (a.stream->any_sent()) body_.forget_taken();
+  if (const std::string_view waiting = body_.unsent(); !waiting.empty()) {
+    a.stream->send_body(waiting);
+    body_.take_all();
+    body_.forget_taken();
+  }
+  if (body_.complete() && !a.body_ended) {
+    a.body_ended = true;
+    a.stream->send_end(trailers_.view());
+  }
+  if (a.stream != nullptr && a.stream->backlog() == 0 && downstream_ != nullptr) downstream_->resume_body();
+}
+
+void ExchangeDriver::interim(Attempt& a, const http::ResponseHead& head) {
+  in_hand_ = {.attempt = &a, .head = &head, .raw = {}, .data = {}, .end = false};
+  feed(exchange::InterimHead{a.id, head.status});
+  in_hand_ = {};
+}
+
+void ExchangeDriver::response(Attempt& a, const http::ResponseHead& head, std::string_view raw, std::string_view data,
+                              bool end) {
+  a.whole = end;
+  if (end) a.stream = nullptr;
+  in_hand_ = {&a, &head, raw, data, end};
+  std::optional<Nanos> retry_after;
+  if (head.status == 429 || head.status == 503) {
+    retry_after = http::retry_after_of(*head.fields, edge_.loop.wall_us() / 1'000'000);
+  }
+  feed(exchange::ResponseHead{a.id, head.status, head.fields->view(), retry_after});
+  in_hand_ = {};
+  if (!end) return;
+  if (a.phase == Phase::relaying) feed(exchange::ResponseDone{a.id});
+  if (a.phase == Phase::held) feed(exchange::HeldState{a.id, true, false});
+}
+
+void ExchangeDriver::response_data(Attempt& a, std::string_view data) {
+  if (a.phase == Phase::relaying) return downstream_->send_body(data);
+  a.held.append(data);
+  held_charge_.set(a.held.size());
+}
+
+void ExchangeDriver::response_end(Attempt& a, std::string_view trailers) {
+  a.stream = nullptr;
+  a.whole = true;
+  if (a.phase == Phase::held) return feed(exchange::HeldState{a.id, true, false});
+  feed(exchange::ResponseDone{a.id});
+  if (downstream_ != nullptr) downstream_->send_end(trailers);
+}
+
+void ExchangeDriver::failed(Attempt& a, Reason why, Exposure exposure, bool reused) {
+  a.stream = nullptr;
+  if (a.phase != Phase::held) return feed(exchange::AttemptFailed{a.id, why, exposure, reused});
+  end_attempt(a);
+  feed(exchange::HeldState{a.id, false, true});
+}
+
+std::size_t ExchangeDriver::allowance(const Attempt& a) const noexcept {
+  if (a.phase == Phase::held) {
+    const std::size_t body = a.held.size() - a.held_head;
+    const bool room = edge_.loop.account.room();
+    return room && body < kMaxHeldBody ? kMaxHeldBody - body : 0;
+  }
+  const std::size_t limit = downstream_->relay_limit();
+  const std::size_t waiting = downstream_->backlog();
+  return waiting > limit / 2 ? 0 : limit - waiting;
+}
+
+void ExchangeDriver::end_attempt(Attempt& a) {
+  if (UpstreamStream* stream = std::exchange(a.stream, nullptr)) stream->abort();
+  if (a.phase == Phase::held) held_charge_.set(0);
+  a.held.release();
+  a.phase = Phase::over;
+  if (relaying_ == &a) relaying_ = nullptr;
+}
+
+// ---- what the downstream reports --------------------------------------------------------------
+
+ExchangeDriver::Attempt* ExchangeDriver::body_taker() noexcept {
+  for (std::size_t i = attempts_used_; i-- > 0;) {
+    Attempt& a = attempts_[i];
+    if (a.stream == nullptr || (a.phase != Phase::running && a.phase != Phase::relaying)) continue;
+    return a.stream->any_sent() && a.stream->backlog() == 0 && body_.unsent().empty() ? &a : nullptr;
+  }
+  return nullptr;
+}
+
+std::size_t ExchangeDriver::body_allowance() noexcept {
+  if (!exchange_ || !has_body_ || body_.complete()) return 0;
+  const std::size_t limit = downstream_->relay_limit();
+  if (body_taker() != nullptr) return limit;
+  if (body_.replayable()) return static_cast<std::size_t>(std::min<std::uint64_t>(body_.replay_room(), limit));
+  const std::size_t waiting = body_.unsent().size();
+  return waiting > limit / 2 ? 0 : limit - waiting;
+}
+
+void ExchangeDriver::on_body(std::string_view data) {
+  if (!exchange_) return;
+  bytes_in_ += data.size();
+  Attempt* taker = body_taker();
+  if (taker != nullptr && !body_.replayable()) return taker->stream->send_body(data);
+  body_.keep(data);
+  if (taker != nullptr) push_body(*taker);
+  report_overflow();
+}
+
+void ExchangeDriver::on_body_end(std::string_view trailers) {
+  if (!exchange_) return;
+  body_.set_complete();
+  trailers_.append(trailers);
+  Attempt* taker = body_taker();
+  if (taker != nullptr) push_body(*taker);
+  feed(exchange::BodyState{true, !body_.replayable()});
+}
+
+void ExchangeDriver::report_overflow() {
+  if (overflow_reported_ || body_.replayable()) return;
+  overflow_reported_ = true;
+  feed(exchange::BodyState{body_.complete(), true});
+}
+
+void ExchangeDriver::on_downstream_drained() {
+  if (relaying_ != nullptr && relaying_->stream != nullptr) relaying_->stream->resume();
+}
+
+}  // namespace outrigger::net

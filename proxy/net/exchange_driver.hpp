@@ -1,0 +1,178 @@
+// proxy/net/exchange_driver.hpp
+//
+// Owns one request at the edge: feeds the exchange with facts and performs its orders. It decides nothing. It keeps
+// what every attempt needs (the edited head, the body) independently of the client's connection, and may outlive or
+// lack one.
+//
+// Facts are queued and taken one after the other: performing an order may cause the next fact at once (a pooled
+// connection takes the whole request, the client takes the whole answer), and the exchange is never re-entered.
+//
+// Drivers are pooled per worker with their buffers, so that a request allocates nothing.
+//
+// Threads: one worker.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "proxy/base/buffer.hpp"
+#include "proxy/exchange/exchange.hpp"
+#include "proxy/http/forward.hpp"
+#include "proxy/net/downstream.hpp"
+#include "proxy/net/edge.hpp"
+#include "proxy/net/request_body.hpp"
+#include "proxy/net/upstream.hpp"
+
+namespace outrigger::net {
+
+class ExchangeDriver final : private LazyTimer {
+ public:
+  /// `slot`: its place in the edge, part of its tickets.
+  ExchangeDriver(Edge& edge, std::uint32_t slot);
+  ~ExchangeDriver() override;
+
+  /// What a new request brings.
+  struct Request {
+    const http::RequestHead* head = nullptr;
+    const http::RequestForward* forward = nullptr;
+    std::size_t route = 0;
+    exchange::RequestFacts facts;
+    std::uint64_t replay_limit = 0;
+    std::string_view body;  // what came with the head, decoded
+    bool body_complete = false;
+  };
+  /// Begins a request; `downstream` hears of it from now on until `exchange_over`.
+  void begin(Downstream& downstream, Ref<View> view, const Request& request);
+
+  // What the downstream reports.
+  /// How many bytes of the body may be received now; 0: none until `resume_body`.
+  std::size_t body_allowance() noexcept;
+  void on_body(std::string_view data);
+  void on_body_end(std::string_view trailers);
+  void on_downstream_drained();
+  void on_delivered() { feed(exchange::Delivered{}); }
+  void on_downstream_failed(Reason why) { feed(exchange::DownstreamFailed{why}); }
+
+  void cancel(Reason why) { feed(exchange::Cancelled{why}); }
+  bool active() const noexcept { return exchange_.has_value(); }
+  /// What a state that lets the present request wait keeps of it.
+  Ticket ticket() const noexcept { return {edge_.loop.local.worker, slot_, generation_}; }
+  void on_woken(const Ticket& ticket, bool granted);
+  const exchange::Timeline& timeline() const noexcept { return timeline_; }
+
+ private:
+  enum class Phase : std::uint8_t { unused, connecting, running, held, relaying, over };
+
+  /// One try at an upstream, and what is kept of its answer.
+  struct Attempt final : UpstreamSink {
+    ExchangeDriver* driver = nullptr;
+    exchange::AttemptId id{};
+    Phase phase = Phase::unused;
+    UpstreamStream* stream = nullptr;  // nullptr once it has ended
+    bool chunked = false;
+    bool body_ended = false;  // the end of the request body was passed on
+    bool whole = false;       // all of the answer's body has been received
+    std::optional<Nanos> forward;
+    TimePoint started{};
+    std::uint8_t n = 1;
+    std::uint8_t hedge = 0;
+    Buffer held;  // raw head, then body
+    std::size_t held_head = 0;
+
+    void on_connected() override { driver->connected(*this, false); }
+    void on_request_sent() override { driver->feed(exchange::RequestSent{id}); }
+    void on_drained() override { driver->push_body(*this); }
+    void on_interim(const http::ResponseHead& head) override { driver->interim(*this, head); }
+    void on_response(const http::ResponseHead& head, std::string_view raw, std::string_view data, bool end) override {
+      driver->response(*this, head, raw, data, end);
+    }
+    void on_data(std::string_view data) override { driver->response_data(*this, data); }
+    void on_end(std::string_view trailers) override { driver->response_end(*this, trailers); }
+    void on_failed(Reason why, exchange::Exposure exposure, bool reused) override {
+      driver->failed(*this, why, exposure, reused);
+    }
+    std::size_t response_allowance() const override { return driver->allowance(*this); }
+  };
+
+  /// The response head being reported; its views are valid until the report has been dealt with.
+  struct HeadInHand {
+    Attempt* attempt = nullptr;
+    const http::ResponseHead* head = nullptr;
+    std::string_view raw;
+    std::string_view data;
+    bool end = false;
+  };
+
+  static constexpr std::size_t kMaxHeldBody = 64 * 1024;
+  static constexpr std::size_t kQueue = 32;
+
+  void feed(const exchange::Event& event);
+  void drain_facts();
+  void on_due(TimePoint now) override;
+  void finish();
+
+  // Orders.
+  void perform(const exchange::ReadBody&);
+  void perform(const exchange::StartAttempt& order);
+  void perform(const exchange::AbortAttempt& order) { end_attempt(attempt(order.id)); }
+  void perform(const exchange::HoldResponse& order);
+  void perform(const exchange::DropHeld& order) { end_attempt(attempt(order.id)); }
+  void perform(const exchange::DropReplay&);
+  void perform(const exchange::RelayInterim& order);
+  void perform(const exchange::RelayResponse& order);
+  void perform(const exchange::DiscardResponse& order) { end_attempt(attempt(order.id)); }
+  void perform(const exchange::CloseDownstream&);
+  void perform(const exchange::Reply& order);
+
+  // What attempts report.
+  void connected(Attempt& attempt, bool reused);
+  void interim(Attempt& attempt, const http::ResponseHead& head);
+  void response(Attempt& attempt, const http::ResponseHead& head, std::string_view raw, std::string_view data,
+                bool end);
+  void response_data(Attempt& attempt, std::string_view data);
+  void response_end(Attempt& attempt, std::string_view trailers);
+  void failed(Attempt& attempt, Reason why, exchange::Exposure exposure, bool reused);
+  std::size_t allowance(const Attempt& attempt) const noexcept;
+
+  void send_request(Attempt& attempt);
+  void push_body(Attempt& attempt);
+  void relay_held(Attempt& attempt, bool should_not_retry);
+  void end_attempt(Attempt& attempt);
+  Attempt& attempt(exchange::AttemptId id) noexcept { return attempts_[exchange::index(id)]; }
+  /// The attempt that the request's body flows to, if it can take any.
+  Attempt* body_taker() noexcept;
+  void report_overflow();
+
+  Edge& edge_;
+  const std::uint32_t slot_;
+  std::uint64_t generation_ = 0;  // counts requests
+  Ref<View> view_;
+  Downstream* downstream_ = nullptr;
+  const RouteRow* row_ = nullptr;
+  const config::RoutePlan* route_ = nullptr;
+  std::optional<exchange::Exchange> exchange_;
+  exchange::Timeline timeline_;
+  bool draining_facts_ = false;
+  BoundedVec<exchange::Event, kQueue> facts_;
+  std::size_t next_fact_ = 0;
+
+  bool has_body_ = false;
+  bool answers_head_ = false;
+  bool chunked_ = false;
+  bool overflow_reported_ = false;
+  std::uint64_t bytes_in_ = 0;
+  Buffer head_;  // edited, then the tail of the attempt last sent
+  std::size_t head_base_ = 0;
+  RequestBody body_;
+  BufferCharge held_charge_;
+  Buffer trailers_;
+
+  std::array<Attempt, exchange::kMaxAttempts> attempts_;
+  std::size_t attempts_used_ = 0;
+  Attempt* relaying_ = nullptr;
+  HeadInHand in_hand_;
+};
+
+}  // namespace outrigger::net

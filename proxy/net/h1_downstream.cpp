@@ -1,0 +1,638 @@
+#include "proxy/net/h1_downstream.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <utility>
+
+#include "proxy/http/deadline_header.hpp"
+#include "proxy/http/forward.hpp"
+#include "proxy/http/local_reply.hpp"
+#include "proxy/http/methods.hpp"
+
+namespace outrigger::net {
+namespace {
+
+using telemetry::Direction;
+
+// Below this, copying a body behind its head is cheaper than handing the kernel two pieces.
+constexpr std::size_t kCopyBody = 8 * 1024;
+
+bool is_priority(std::string_view text) noexcept { return text == "low" || text == "standard" || text == "critical"; }
+
+std::string_view trace_id_of(const http::FieldList& fields) noexcept {
+  const auto parent = fields.find(http::FieldId::traceparent);
+  return parent && parent->size() >= 35 ? parent->substr(3, 32) : std::string_view{};
+}
+
+}  // namespace
+
+H1Downstream::H1Downstream(Edge& edge, int descriptor, const ListenerInfo& listener, std::string peer)
+    : edge_(edge),
+      transport_(new Transport(edge.loop.io, descriptor, *this)),
+      info_(listener),
+      peer_(std::move(peer)),
+      decoder_(http::ChunkLimits{}) {
+  add_reference();
+  edge_.enlist(*this);
+  edge_.load.fetch_add(1, std::memory_order_relaxed);
+  edge_.process.downstream_connections.fetch_add(1, std::memory_order_relaxed);
+  info_.row->connections.add(1);
+  info_.row->connections_total.add();
+  quiet_due_ = saturating_add(loop().now(), limits().idle_timeout);
+  rearm();
+  transport_->watch_read();
+}
+
+H1Downstream::~H1Downstream() = default;
+
+// ---- reading ----------------------------------------------------------------------------------
+
+void H1Downstream::on_readable() {
+  const Ref<H1Downstream> guard(this);
+  loop().refresh();
+  for (int i = 0; i < kReceivesPerTurn; ++i) {
+    if (state_ == State::closed || !receive_once()) return;
+  }
+  if (state_ != State::closed) transport_->watch_read();
+}
+
+/// How much may be received now, by what the connection is doing.
+std::size_t H1Downstream::receive_limit() {
+  if (state_ != State::busy) return Loop::kScratchBytes;
+  if (!body_complete_) return body_wanted_ ? std::min(driver_->body_allowance(), Loop::kScratchBytes) : 0;
+  const std::size_t most = limits().max_request_head_bytes;
+  return in_.size() < most ? std::min(most - in_.size(), Loop::kScratchBytes) : 0;
+}
+
+/// True where receiving once more at once makes sense.
+bool H1Downstream::receive_once() {
+  const std::size_t limit = receive_limit();
+  if (limit == 0) {
+    stop_listening();
+    return false;
+  }
+  const std::span<char> room = loop().scratch(limit);
+  const IoResult result = transport_->recv(room);
+  if (result.status == IoStatus::again) {
+    transport_->watch_read();
+    return false;
+  }
+  if (result.status != IoStatus::ok) {
+    leave(Reason::client_disconnected);
+    return false;
+  }
+  loop().row.moved(Direction::downstream_in, result.bytes);
+  take(room.first(result.bytes));
+  if (state_ == State::closed) return false;
+  if (state_ == State::idle && !in_.empty()) {
+    post_next();
+    return false;
+  }
+  if (result.bytes < room.size()) {
+    transport_->watch_read();
+    return false;
+  }
+  return true;
+}
+
+/// Nothing may be received for now: only a broken connection is announced, so a half-closed one is looked for.
+void H1Downstream::stop_listening() {
+  body_due_ = kNever;  // the silence is ours
+  transport_->watch_broken();
+  half_close_due_ = saturating_add(loop().now(), kHalfCloseCheck);
+  rearm();
+}
+
+void H1Downstream::take(std::span<char> bytes) {
+  switch (state_) {
+    case State::idle:
+    case State::head: return take_head_bytes(bytes);
+    case State::busy:
+      if (!body_complete_) return take_body_bytes(bytes);
+      return in_.append({bytes.data(), bytes.size()});
+    case State::lingering:
+      lingered_ += bytes.size();
+      if (lingered_ > kLingerBytes) close();
+      return;
+    case State::closed: return;
+  }
+}
+
+void H1Downstream::take_head_bytes(std::span<char> bytes) {
+  if (in_.empty()) {
+    const std::size_t used = take_head(bytes);
+    if (state_ == State::closed || state_ == State::lingering) return;
+    return in_.append({bytes.data() + used, bytes.size() - used});
+  }
+  in_.append({bytes.data(), bytes.size()});
+  next_request();
+}
+
+/// Looks for a request in what was kept.
+void H1Downstream::next_request() {
+  const std::size_t used = take_head({in_.data(), in_.size()});
+  if (state_ == State::closed || state_ == State::lingering) return in_.release();
+  in_.consume(used);
+  if (in_.empty()) in_.release();
+}
+
+/// Parses a head and begins its request; returns how many bytes were dealt with.
+std::size_t H1Downstream::take_head(std::span<char> bytes) {
+  const config::LimitsConfig& limit = limits();
+  const http::HeadLimits head_limits{.max_head = limit.max_request_head_bytes, .max_fields = limit.max_headers};
+  const auto verdict = loop().parser.parse_request({bytes.data(), bytes.size()}, head_limits, scan_);
+  if (verdict.refused()) {
+    minor_ = 1;
+    answers_head_ = keep_alive_ = body_complete_ = false;
+    request_id_size_ = 0;
+    refuse(verdict.reason);
+    return bytes.size();
+  }
+  if (!verdict.complete()) {
+    if (state_ == State::idle && !bytes.empty()) {
+      state_ = State::head;
+      quiet_due_ = kNever;
+      head_due_ = saturating_add(loop().now(), limit.head_timeout);
+      rearm();
+    }
+    return 0;
+  }
+  scan_ = {};
+  return verdict.size + begin_request(bytes.subspan(verdict.size));
+}
+
+/// Takes over what the connection itself must remember of a head.
+void H1Downstream::adopt(const http::RequestHead& head) {
+  const config::LimitsConfig& limit = limits();
+  state_ = State::busy;
+  head_due_ = quiet_due_ = kNever;
+  ++requests_;
+  minor_ = head.minor;
+  answers_head_ = head.method == http::Method::head;
+  const bool last = limit.max_requests_per_connection != 0 && requests_ >= limit.max_requests_per_connection;
+  keep_alive_ = head.keep_alive && !last;
+  expects_continue_ = head.expects_continue;
+  body_framing_ = head.body.framing;
+  body_left_ = head.body.bytes;
+  body_complete_ =
+      body_framing_ == http::Framing::none || (body_framing_ == http::Framing::content_length && body_left_ == 0);
+  body_received_ = bytes_sent_ = 0;
+  body_error_ = Reason::success;
+  body_wanted_ = answer_complete_ = false;
+  max_body_ = limit.max_request_body_bytes;
+  relay_limit_ = limit.relay_buffer_bytes;
+  policy_ = {};
+  if (body_framing_ == http::Framing::chunked) decoder_.reset();
+
+  const auto received = head.fields->find(http::FieldId::x_request_id);
+  if (received && http::is_acceptable_request_id(*received)) {
+    request_id_size_ = received->copy(request_id_, sizeof request_id_);
+  } else {
+    const http::RequestId made(static_cast<std::uint64_t>(loop().wall_us() / 1000), loop().local.rng);
+    request_id_size_ = made.view().copy(request_id_, sizeof request_id_);
+  }
+}
+
+/// Routes a request and hands it to a driver; `rest` is what came behind its head. Returns how much of that is its
+/// body.
+std::size_t H1Downstream::begin_request(std::span<char> rest) {
+  const http::RequestHead& head = loop().parser.request();
+  const http::FieldList& fields = *head.fields;
+  adopt(head);
+  const bool has_body = !body_complete_;
+
+  const config::Snapshot& snapshot = *edge_.view->snapshot;
+  const auto target = http::normalise_target(head.target, head.method, limits().escaped_slashes, loop().target);
+  if (!target) return refuse(Reason::bad_request), rest.size();
+  if (max_body_ != 0 && body_left_ > max_body_) return refuse(Reason::body_too_large), rest.size();
+  if (http::is_loop(fields, snapshot.instance)) return refuse(Reason::loop_detected), rest.size();
+
+  std::size_t used = 0;
+  const std::string_view body = decode(rest, used);
+  if (body_error_ != Reason::success) return refuse(body_error_), rest.size();
+
+  const auto route = snapshot.routes.find({.listener = info_.name,
+                                           .host = target->authority.empty() ? head.host : target->authority,
+                                           .path = target->path,
+                                           .query = target->query,
+                                           .method = head.method_name,
+                                           .fields = fields.view()});
+  if (!route) return refuse(Reason::no_route), used;
+  const config::RoutePlan& plan = snapshot.plans[*route];
+  policy_ = plan.plan.policy_key;
+
+  const auto deadline = http::incoming_deadline(fields, plan.accept);
+  if (deadline.invalid && plan.plan.policy->deadline.reject_invalid) return refuse(Reason::bad_request), used;
+
+  std::string_view priority = plan.priority;
+  if (priority.empty()) {
+    const auto asked = fields.find(http::FieldId::x_request_priority);
+    const bool believed = asked && edge_.view->listeners[info_.index]->trust_priority && is_priority(*asked);
+    priority = believed ? *asked : "standard";
+  }
+  const http::RequestForward forward{.instance = snapshot.instance,
+                                     .path = target->path,
+                                     .query = target->query,
+                                     .authority = target->authority,
+                                     .host = plan.host,
+                                     .client_ip = peer_,
+                                     .request_id = request_id(),
+                                     .priority = priority,
+                                     .trusted = info_.trusted};
+  const std::uint64_t replay = plan.plan.policy->retry ? plan.plan.policy->retry->replay_buffer_bytes
+                                                       : policy::RetryConfig{}.replay_buffer_bytes;
+  const bool has_key = !plan.idempotency_key.empty() && !http::is_idempotent(head.method) &&
+                       find_field(fields.view(), plan.idempotency_key).has_value();
+  std::string_view shown_path = target->path;
+  if (snapshot.config.telemetry.timelines.log_query && !target->query.empty()) {
+    loop().shown_path.clear();
+    loop().shown_path.append(target->path);
+    loop().shown_path.append(target->query);
+    shown_path = loop().shown_path.view();
+  }
+  driver_ = &edge_.take_driver();
+  driver_->begin(*this, edge_.view,
+                 {.head = &head,
+                  .forward = &forward,
+                  .route = *route,
+                  .facts = {.idempotent = has_key || http::is_idempotent(head.method),
+                            .has_body = has_body,
+                            .body_fits_replay = head.body.bytes <= replay,
+                            .client_deadline = deadline.left == kForever ? std::nullopt : std::optional{deadline.left},
+                            .request_id = request_id(),
+                            .trace_id = trace_id_of(fields),
+                            .method = head.method_name,
+                            .path = shown_path,
+                            .listener = info_.name,
+                            .wall_start_us = loop().wall_us()},
+                  .replay_limit = replay,
+                  .body = body,
+                  .body_complete = body_complete_});
+  if (state_ == State::busy && !body_complete_) {
+    body_due_ = saturating_add(loop().now(), limits().body_idle_timeout);
+    rearm();
+  }
+  return used;
+}
+
+/// Takes the body's bytes out of `bytes`; what is wrong with them is left in `body_error_`.
+std::string_view H1Downstream::decode(std::span<char> bytes, std::size_t& consumed) {
+  std::string_view data;
+  consumed = 0;
+  if (body_complete_) return data;
+  if (body_framing_ == http::Framing::content_length) {
+    consumed = static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, bytes.size()));
+    data = {bytes.data(), consumed};
+    body_left_ -= consumed;
+    body_complete_ = body_left_ == 0;
+  } else {
+    const auto step = decoder_.decode(bytes);
+    if (step.state == http::ChunkDecoder::State::error) body_error_ = Reason::bad_request;
+    consumed = step.consumed;
+    data = step.data;
+    body_complete_ = step.state == http::ChunkDecoder::State::done;
+  }
+  body_received_ += data.size();
+  if (max_body_ != 0 && body_received_ > max_body_) body_error_ = Reason::body_too_large;
+  return data;
+}
+
+void H1Downstream::take_body_bytes(std::span<char> bytes) {
+  std::size_t used = 0;
+  const std::string_view data = decode(bytes, used);
+  if (body_error_ != Reason::success) {
+    body_complete_ = false;
+    return driver_->on_downstream_failed(body_error_);
+  }
+  if (!data.empty()) driver_->on_body(data);
+  if (driver_ == nullptr) return;
+  if (!body_complete_) {
+    body_due_ = saturating_add(loop().now(), limits().body_idle_timeout);
+    return rearm();
+  }
+  body_due_ = kNever;
+  in_.append({bytes.data() + used, bytes.size() - used});
+  driver_->on_body_end(body_framing_ == http::Framing::chunked ? decoder_.trailers() : std::string_view{});
+}
+
+void H1Downstream::read_body() {
+  body_wanted_ = true;
+  if (expects_continue_ && minor_ == 1 && !body_complete_ && body_received_ == 0) write(std::array{http::kContinue});
+}
+
+void H1Downstream::resume_body() {
+  if (state_ != State::busy || body_complete_ || !body_wanted_ || driver_ == nullptr) return;
+  if (driver_->body_allowance() == 0) return;
+  half_close_due_ = kNever;
+  body_due_ = saturating_add(loop().now(), limits().body_idle_timeout);
+  rearm();
+  transport_->watch_read();
+}
+
+void H1Downstream::on_broken() {
+  const Ref<H1Downstream> guard(this);
+  loop().refresh();
+  leave(Reason::client_disconnected);
+}
+
+/// The client is gone, or as good as: its request ends, and so does the connection.
+void H1Downstream::leave(Reason why) {
+  gone_ = true;
+  if (driver_ != nullptr) driver_->on_downstream_failed(why);
+  close();
+}
+
+// ---- writing ----------------------------------------------------------------------------------
+
+bool H1Downstream::closes() const noexcept {
+  return !keep_alive_ || !body_complete_ || answer_framing_ == http::Framing::until_close ||
+         edge_.process.draining.load(std::memory_order_relaxed);
+}
+
+std::span<const Field> H1Downstream::debug_fields() noexcept {
+  if (!edge_.view->listeners[info_.index]->debug_headers || driver_ == nullptr) return {};
+  const auto end =
+      std::to_chars(attempts_text_, attempts_text_ + sizeof attempts_text_, driver_->timeline().attempts.size());
+  debug_[0] = {"X-Outrigger-Policy", policy_};
+  debug_[1] = {"X-Outrigger-Attempts", {attempts_text_, static_cast<std::size_t>(end.ptr - attempts_text_)}};
+  debug_[2] = {"X-Outrigger-Request-Id", request_id()};
+  return debug_;
+}
+
+void H1Downstream::send_interim(const http::ResponseHead& head) {
+  if (minor_ == 0) return;
+  Buffer& text = loop().out;
+  text.clear();
+  http::write_response_head(head, {.instance = edge_.view->snapshot->instance, .date = loop().date()}, text);
+  write(std::array{text.view()});
+}
+
+void H1Downstream::send_head(const http::ResponseHead& head, bool should_not_retry, std::string_view data, bool end) {
+  answer_framing_ = http::client_framing(head, minor_);
+  if (closes()) keep_alive_ = false;
+  Buffer& text = loop().out;
+  text.clear();
+  http::write_response_head(head,
+                            {.instance = edge_.view->snapshot->instance,
+                             .date = loop().date(),
+                             .client_minor = minor_,
+                             .client_keep_alive = keep_alive_,
+                             .should_not_retry = should_not_retry,
+                             .extra = debug_fields()},
+                            text);
+  write_body(data, end, {});
+}
+
+void H1Downstream::send_body(std::string_view data) {
+  loop().out.clear();
+  write_body(data, false, {});
+}
+
+void H1Downstream::send_end(std::string_view trailers) {
+  loop().out.clear();
+  write_body({}, true, trailers);
+}
+
+/// Writes data in the framing of the answer, behind what the worker's `out` already holds.
+void H1Downstream::write_body(std::string_view data, bool end, std::string_view trailers) {
+  Buffer& text = loop().out;
+  const bool chunked = answer_framing_ == http::Framing::chunked;
+  if (chunked && !data.empty()) text.append(http::ChunkHeader(data.size()).view());
+  const bool copy = data.size() <= kCopyBody;
+  const std::size_t before = copy ? 0 : text.size();
+  if (copy) text.append(data);
+  if (chunked && !data.empty()) text.append(http::kChunkEnd);
+  if (chunked && end) {
+    text.append(http::kLastChunk);
+    text.append(trailers);
+    text.append(http::kChunkEnd);
+  }
+  answer_complete_ = end;
+  if (copy) {
+    write(std::array{text.view()});
+  } else {
+    write(std::array{text.view().substr(0, before), data, text.view().substr(before)});
+  }
+  text.clear();
+  check_delivered();
+}
+
+void H1Downstream::send_reply(const exchange::Reply& reply) {
+  answer_framing_ = http::Framing::content_length;
+  if (closes()) keep_alive_ = false;
+  Buffer& text = loop().out;
+  text.clear();
+  std::optional<std::uint64_t> retry_after;
+  if (reply.retry_after) {
+    retry_after = static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::seconds>(*reply.retry_after).count());
+  }
+  http::write_local_reply({.reason = reply.why,
+                           .instance = edge_.view->snapshot->instance,
+                           .date = loop().date(),
+                           .request_id = request_id(),
+                           .policy = policy_,
+                           .retry_after = retry_after,
+                           .should_not_retry = reply.should_not_retry,
+                           .answers_head = answers_head_,
+                           .keep_alive = keep_alive_,
+                           .client_minor = minor_,
+                           .extra = debug_fields()},
+                          text);
+  answer_complete_ = true;
+  write(std::array{text.view()});
+  text.clear();
+  check_delivered();
+}
+
+/// Answers a request that never got as far as a policy.
+void H1Downstream::refuse(Reason why) {
+  answer_framing_ = http::Framing::content_length;
+  const bool readable_on = why == Reason::no_route && body_complete_;
+  if (!readable_on || closes()) keep_alive_ = false;
+  state_ = State::busy;
+  head_due_ = quiet_due_ = kNever;
+  bytes_sent_ = 0;
+  const bool head_known = request_id_size_ != 0;
+  if (!head_known) {
+    const http::RequestId made(static_cast<std::uint64_t>(loop().wall_us() / 1000), loop().local.rng);
+    request_id_size_ = made.view().copy(request_id_, sizeof request_id_);
+  }
+  const http::RequestHead& head = loop().parser.request();
+  const exchange::RequestFacts facts{
+      .request_id = request_id(),
+      .method = head_known ? head.method_name : std::string_view{},
+      .path = head_known ? head.target.substr(0, head.target.find('?')) : std::string_view{},
+      .listener = info_.name,
+      .wall_start_us = loop().wall_us()};
+  const bool at_routing = why == Reason::no_route;
+  exchange::Timeline timeline;
+  exchange::record_refusal(timeline, loop().now(), facts, why, at_routing ? 'P' : 'D', at_routing ? '2' : '1',
+                           edge_.view->snapshot->generation);
+  send_reply({.status = info(why).status, .why = why});
+  timeline.bytes_out = bytes_sent_;
+  telemetry::record_refusal(timeline, edge_.unrouted);
+  info_.row->rejected[static_cast<std::size_t>(why)].add();
+  edge_.record(timeline);
+  if (!gone_) exchange_over();
+}
+
+void H1Downstream::write(std::span<const std::string_view> pieces) {
+  if (gone_) return;
+  std::size_t sent = 0;
+  if (out_.empty()) {
+    const IoResult result = transport_->send(pieces);
+    if (result.status == IoStatus::fault) {
+      gone_ = true;
+      if (driver_ != nullptr) driver_->on_downstream_failed(Reason::client_disconnected);
+      return;
+    }
+    sent = result.bytes;
+    bytes_sent_ += sent;
+    loop().row.moved(Direction::downstream_out, sent);
+  }
+  for (const std::string_view piece : pieces) {
+    const std::size_t skipped = std::min(sent, piece.size());
+    sent -= skipped;
+    out_.append(piece.substr(skipped));
+  }
+  if (out_.empty()) return;
+  if (write_due_ == kNever) {
+    write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
+    rearm();
+  }
+  transport_->watch_write();
+}
+
+void H1Downstream::on_writable() {
+  const Ref<H1Downstream> guard(this);
+  loop().refresh();
+  if (state_ != State::closed) flush();
+}
+
+void H1Downstream::flush() {
+  if (out_.empty()) return;
+  const IoResult result = transport_->send(out_.view());
+  if (result.status == IoStatus::fault) return leave(Reason::client_disconnected);
+  bytes_sent_ += result.bytes;
+  loop().row.moved(Direction::downstream_out, result.bytes);
+  out_.consume(result.bytes);
+  if (!out_.empty()) {
+    write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
+    return transport_->watch_write();
+  }
+  out_.release();
+  write_due_ = kNever;
+  if (state_ == State::lingering) return linger();
+  if (driver_ != nullptr) driver_->on_downstream_drained();
+  check_delivered();
+}
+
+void H1Downstream::check_delivered() {
+  if (answer_complete_ && out_.empty() && driver_ != nullptr) driver_->on_delivered();
+}
+
+void H1Downstream::cut() {
+  out_.release();
+  keep_alive_ = false;
+  // Closing in good order would end a close-delimited answer; only a reset says that it is not whole.
+  if (answer_framing_ == http::Framing::until_close) {
+    gone_ = true;
+    transport_->reset();
+  }
+}
+
+// ---- from one request to the next, and the end ------------------------------------------------
+
+void H1Downstream::exchange_over() {
+  driver_ = nullptr;
+  body_due_ = write_due_ = half_close_due_ = kNever;
+  if (state_ == State::closed) return;
+  if (gone_) return close();
+  if (!keep_alive_ || closes()) return linger();
+  state_ = State::idle;
+  answer_framing_ = http::Framing::none;
+  quiet_due_ = saturating_add(loop().now(), limits().idle_timeout);
+  rearm();
+  if (!in_.empty()) return post_next();
+  transport_->watch_read();
+}
+
+void H1Downstream::post_next() {
+  if (next_posted_) return;
+  next_posted_ = true;
+  asio::post(loop().io, [self = Ref<H1Downstream>(this)] {
+    self->next_posted_ = false;
+    self->loop().refresh();
+    if (self->state_ == State::idle && !self->in_.empty()) self->next_request();
+    if (self->state_ == State::idle && !self->in_.empty()) self->post_next();
+    if (self->state_ != State::closed) self->transport_->watch_read();
+  });
+}
+
+/// Says all there is to say, closes our side, and gives the client the time to read it.
+void H1Downstream::linger() {
+  state_ = State::lingering;
+  quiet_due_ = saturating_add(loop().now(), kLingerTime);
+  rearm();
+  if (out_.empty()) {
+    transport_->shutdown_send();
+  } else {
+    transport_->watch_write();
+  }
+  transport_->watch_read();
+}
+
+void H1Downstream::drain() {
+  if (state_ != State::idle) return;
+  quiet_due_ = std::min(quiet_due_, saturating_add(loop().now(), kDrainQuiet));
+  rearm();
+}
+
+void H1Downstream::close() {
+  if (state_ == State::closed) return;
+  state_ = State::closed;
+  clear();
+  transport_->close();
+  edge_.dismiss(*this);
+  edge_.load.fetch_sub(1, std::memory_order_relaxed);
+  edge_.process.downstream_connections.fetch_sub(1, std::memory_order_relaxed);
+  info_.row->connections.add(-1);
+  if (driver_ != nullptr) std::exchange(driver_, nullptr)->on_downstream_failed(Reason::client_disconnected);
+  drop_reference();
+}
+
+// ---- time -------------------------------------------------------------------------------------
+
+void H1Downstream::rearm() {
+  set(loop().wheel, std::min({head_due_, body_due_, write_due_, quiet_due_, half_close_due_}));
+}
+
+void H1Downstream::on_due(TimePoint now) {
+  const Ref<H1Downstream> guard(this);
+  if (state_ == State::closed) return;
+  if (now >= quiet_due_) return close();
+  if (now >= head_due_) {
+    minor_ = 1;
+    answers_head_ = keep_alive_ = body_complete_ = false;
+    request_id_size_ = 0;
+    return refuse(Reason::head_timeout);
+  }
+  if (now >= write_due_) {
+    transport_->reset();
+    return leave(Reason::client_not_reading);
+  }
+  if (now >= body_due_) {
+    body_due_ = kNever;
+    if (driver_ != nullptr) driver_->on_downstream_failed(Reason::body_timeout);
+    if (state_ == State::closed) return;
+  }
+  if (now >= half_close_due_) {
+    half_close_due_ = kNever;
+    if (transport_->peer_has_closed()) return leave(Reason::client_disconnected);
+    if (state_ == State::busy) half_close_due_ = saturating_add(now, kHalfCloseCheck);
+  }
+  rearm();
+}
+
+}  // namespace outrigger::net

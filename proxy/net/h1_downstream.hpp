@@ -1,0 +1,164 @@
+// proxy/net/h1_downstream.hpp
+//
+// One client connection: heads through the framing gate, one request at a time, answers in order, keep-alive. It reads
+// through the worker's scratch buffer and owns memory only while bytes must survive the event that brought them: a head
+// that is not whole, a pipelined request, an answer that the client does not take.
+//
+// It keeps listening to the client during the whole request, because a client that has left must not cost an upstream
+// anything more. Bytes that are not due yet are kept up to the size of a head; beyond that, and while the body is not
+// read because nobody takes it, only a broken connection is announced, and a half-closed one is looked for once a
+// second.
+//
+// A connection that will not be used again is closed in the order that lets the client read what was said: our side
+// first, then a bounded drain of theirs.
+//
+// Life: an open connection holds a reference to itself, which `close` drops; handlers hold one while they run.
+//
+// Threads: one worker.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "proxy/base/buffer.hpp"
+#include "proxy/http/chunked.hpp"
+#include "proxy/http/h1_head.hpp"
+#include "proxy/http/request_id.hpp"
+#include "proxy/http/target.hpp"
+#include "proxy/net/downstream.hpp"
+#include "proxy/net/edge.hpp"
+#include "proxy/net/exchange_driver.hpp"
+#include "proxy/net/intrusive.hpp"
+#include "proxy/net/transport.hpp"
+
+namespace outrigger::net {
+
+/// What a listener's connections have in common; lives as long as the process.
+struct ListenerInfo {
+  std::size_t index = 0;  // into View::listeners
+  std::string_view name;  // interned
+  telemetry::ListenerRow* row = nullptr;
+  bool local = false;    // a loopback address
+  bool trusted = false;  // what its clients say of those before them is believed
+};
+
+class H1Downstream final : public Counted<H1Downstream>, public Downstream, private TransportOwner, private LazyTimer {
+ public:
+  /// Takes over an accepted descriptor. `peer` is the client's address without port.
+  H1Downstream(Edge& edge, int descriptor, const ListenerInfo& listener, std::string peer);
+  ~H1Downstream() override;
+
+  /// The process is draining: closes once it has been quiet for a second.
+  void drain();
+  void close();
+
+  std::size_t place = 0;  // in the edge's list
+
+  // Downstream
+  void read_body() override;
+  void resume_body() override;
+  void send_interim(const http::ResponseHead& head) override;
+  void send_head(const http::ResponseHead& head, bool should_not_retry, std::string_view data, bool end) override;
+  void send_body(std::string_view data) override;
+  void send_end(std::string_view trailers) override;
+  void send_reply(const exchange::Reply& reply) override;
+  void cut() override;
+  std::size_t backlog() const override { return out_.size(); }
+  std::size_t relay_limit() const override { return relay_limit_; }
+  std::uint64_t bytes_sent() const override { return bytes_sent_; }
+  void exchange_over() override;
+
+ private:
+  friend class Counted<H1Downstream>;
+  enum class State : std::uint8_t { idle, head, busy, lingering, closed };
+  static constexpr int kReceivesPerTurn = 4;
+  static constexpr Nanos kLingerTime = std::chrono::seconds{1};
+  static constexpr std::size_t kLingerBytes = 64 * 1024;
+  static constexpr Nanos kHalfCloseCheck = std::chrono::seconds{1};
+  static constexpr Nanos kDrainQuiet = std::chrono::seconds{1};
+
+  void last_reference_gone() noexcept { delete this; }
+  void on_readable() override;
+  void on_writable() override;
+  void on_broken() override;
+  void on_due(TimePoint now) override;
+
+  const config::LimitsConfig& limits() const noexcept { return edge_.view->listeners[info_.index]->limits; }
+  Loop& loop() noexcept { return edge_.loop; }
+
+  // Reading.
+  bool receive_once();
+  std::size_t receive_limit();
+  void take(std::span<char> bytes);
+  void take_head_bytes(std::span<char> bytes);
+  std::size_t take_head(std::span<char> bytes);
+  std::size_t begin_request(std::span<char> rest);
+  void adopt(const http::RequestHead& head);
+  void take_body_bytes(std::span<char> bytes);
+  std::string_view decode(std::span<char> bytes, std::size_t& consumed);
+  void next_request();
+  void post_next();
+  void stop_listening();
+  void leave(Reason why);
+
+  // Writing.
+  void refuse(Reason why);
+  void write(std::span<const std::string_view> pieces);
+  void write_body(std::string_view data, bool end, std::string_view trailers);
+  void flush();
+  void check_delivered();
+  void linger();
+  bool closes() const noexcept;
+  std::span<const Field> debug_fields() noexcept;
+  std::string_view request_id() const noexcept { return {request_id_, request_id_size_}; }
+
+  void rearm();
+
+  Edge& edge_;
+  Ref<Transport> transport_;
+  const ListenerInfo& info_;
+  std::string peer_;
+
+  State state_ = State::idle;
+  http::HeadScan scan_;
+  Buffer in_;   // a head that is not whole, or bytes of the next request
+  Buffer out_;  // what the client has not taken yet
+  ExchangeDriver* driver_ = nullptr;
+
+  // The request under way.
+  http::ChunkDecoder decoder_;
+  http::Framing body_framing_ = http::Framing::none;
+  http::Framing answer_framing_ = http::Framing::none;
+  Reason body_error_ = Reason::success;
+  std::uint64_t body_left_ = 0;
+  std::uint64_t body_received_ = 0;
+  std::uint64_t max_body_ = 0;
+  std::uint64_t bytes_sent_ = 0;
+  std::size_t relay_limit_ = 0;
+  std::uint8_t minor_ = 1;
+  bool answers_head_ = false;
+  bool keep_alive_ = false;
+  bool expects_continue_ = false;
+  bool body_wanted_ = false;      // the exchange has admitted the request
+  bool body_complete_ = true;     // all of it has been received
+  bool answer_complete_ = false;  // all of it has been accepted for writing
+  bool gone_ = false;             // nothing can be said to the client any more
+  bool next_posted_ = false;
+  std::uint32_t requests_ = 0;
+  std::size_t lingered_ = 0;
+  std::string_view policy_;  // of the request under way, interned; empty before a route is known
+  std::size_t request_id_size_ = 0;
+  char request_id_[http::kMaxRequestId];
+  char attempts_text_[4];
+  Field debug_[3];
+
+  // When what is being waited for has waited too long; kNever: it is not being waited for.
+  TimePoint head_due_ = kNever;
+  TimePoint body_due_ = kNever;
+  TimePoint write_due_ = kNever;
+  TimePoint quiet_due_ = kNever;  // idle, lingering or draining
+  TimePoint half_close_due_ = kNever;
+};
+
+}  // namespace outrigger::net

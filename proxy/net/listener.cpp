@@ -1,0 +1,56 @@
+#include "proxy/net/listener.hpp"
+
+#include <cerrno>
+
+#include "proxy/net/socket_address.hpp"
+
+namespace outrigger::net {
+
+Listener::Listener(Edge& edge, int descriptor, const ListenerInfo& info, AcceptSink& sink)
+    : edge_(edge),
+      transport_(new Transport(edge.loop.io, descriptor, *this)),
+      descriptor_(descriptor),
+      info_(info),
+      sink_(sink) {
+  transport_->watch_read();
+}
+
+void Listener::close() {
+  clear();
+  transport_->close();
+}
+
+bool Listener::full() const noexcept {
+  const std::uint32_t most = edge_.view->listeners[info_.index]->limits.max_connections;
+  return edge_.process.downstream_connections.load(std::memory_order_relaxed) >= std::int64_t{most};
+}
+
+void Listener::pause() {
+  info_.row->rejected[static_cast<std::size_t>(Reason::pool_full)].add();
+  set(edge_.loop.wheel, saturating_add(edge_.loop.now(), kPause));
+}
+
+void Listener::on_readable() {
+  edge_.loop.refresh();
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    if (full()) return pause();
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    const int fd = ::accept4(descriptor_, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      sink_.accepted(info_, fd, host_of(peer));
+      continue;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+    // A connection that died while it waited is no reason to stop; a lack of descriptors or memory is.
+    if (errno != ECONNABORTED && errno != EINTR && errno != EPROTO) return pause();
+  }
+  transport_->watch_read();
+}
+
+void Listener::on_due(TimePoint) {
+  if (full()) return pause();
+  transport_->watch_read();
+}
+
+}  // namespace outrigger::net

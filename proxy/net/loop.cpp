@@ -1,0 +1,56 @@
+#include "proxy/net/loop.hpp"
+
+#include "proxy/net/clock.hpp"
+
+namespace outrigger::net {
+
+Loop::Loop(std::uint32_t worker, std::uint64_t seed, BufferAccount& buffer_account, telemetry::WorkerRow& worker_row)
+    : io(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
+      wheel(steady_now(), this),
+      account(buffer_account),
+      row(worker_row),
+      timer_(io.get_executor()),
+      scratch_(new char[kScratchBytes]),
+      now_(steady_now()) {
+  local.worker = worker;
+  local.rng = Rng{seed};
+}
+
+TimePoint Loop::refresh() noexcept {
+  now_ = steady_now();
+  return now_;
+}
+
+std::int64_t Loop::wall_us() noexcept {
+  // The wall clock may be set at any time; once a second is often enough to follow it.
+  if (wall_read_ == TimePoint{} || now_ - wall_read_ >= std::chrono::seconds{1}) {
+    wall_read_ = now_;
+    wall_offset_us_ = wall_now_us() - now_.time_since_epoch().count() / 1000;
+  }
+  return wall_offset_us_ + now_.time_since_epoch().count() / 1000;
+}
+
+std::string_view Loop::date() noexcept {
+  const std::int64_t second = wall_us() / 1'000'000;
+  if (second != date_second_) {
+    date_second_ = second;
+    date_ = http::http_date(second);
+  }
+  return {date_.data(), date_.size()};
+}
+
+void Loop::wake_by(TimePoint at) noexcept { arm_timer(at); }
+
+void Loop::arm_timer(TimePoint at) {
+  timer_.expires_at(at);
+  timer_.async_wait([this](const error_code& error) {
+    if (error) return;  // re-armed for something earlier
+    wheel.sleep_until(kNever);
+    wheel.advance(refresh());
+    const TimePoint next = wheel.next_due();
+    wheel.sleep_until(next);
+    if (next != kNever) arm_timer(next);
+  });
+}
+
+}  // namespace outrigger::net

@@ -1,0 +1,71 @@
+// proxy/net/loop.hpp
+//
+// What every edge object of one worker shares: the event loop, its timers, the one scratch buffer that all connections
+// read through (an idle connection holds none), the head parser, the time of the event being handled. `now` is read
+// once per event, because a clock read per step would cost more than most steps.
+//
+// Threads: one worker; only `io.post` may be used by others.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "proxy/base/buffer.hpp"
+#include "proxy/exchange/plan.hpp"
+#include "proxy/http/h1_head.hpp"
+#include "proxy/http/http_date.hpp"
+#include "proxy/net/asio.hpp"
+#include "proxy/net/buffer_account.hpp"
+#include "proxy/net/wheel.hpp"
+#include "proxy/telemetry/metric_shard.hpp"
+
+namespace outrigger::net {
+
+class Loop final : private WheelAlarm {
+ public:
+  /// What a single receive may bring.
+  static constexpr std::size_t kScratchBytes = 64 * 1024;
+
+  Loop(std::uint32_t worker, std::uint64_t seed, BufferAccount& account, telemetry::WorkerRow& row);
+
+  /// Reads the clock; every handler's first step.
+  TimePoint refresh() noexcept;
+  TimePoint now() const noexcept { return now_; }
+  /// Wall-clock time in microseconds, as of the last refresh to within a second's cached offset.
+  std::int64_t wall_us() noexcept;
+  /// The text of a Date field for this second.
+  std::string_view date() noexcept;
+
+  /// At most `limit` bytes of the scratch buffer.
+  std::span<char> scratch(std::size_t limit) noexcept {
+    return {scratch_.get(), limit < kScratchBytes ? limit : kScratchBytes};
+  }
+
+  IoContext io;
+  Wheel wheel;
+  http::HeadParser parser;
+  Buffer out;         // a message being written; empty between events
+  Buffer target;      // a path being normalised
+  Buffer shown_path;  // a path with its query, where queries are logged
+  exchange::WorkerLocal local;
+  BufferAccount& account;
+  telemetry::WorkerRow& row;
+
+ private:
+  void wake_by(TimePoint at) noexcept override;
+  void arm_timer(TimePoint at);
+
+  SteadyTimer timer_;
+  std::unique_ptr<char[]> scratch_;
+  TimePoint now_;
+  std::int64_t wall_offset_us_ = 0;  // wall clock minus steady clock
+  TimePoint wall_read_{};
+  std::int64_t date_second_ = -1;
+  std::array<char, http::kHttpDateLength> date_{};
+};
+
+}  // namespace outrigger::net

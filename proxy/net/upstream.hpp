@@ -1,0 +1,62 @@
+// proxy/net/upstream.hpp
+//
+// The seam between an attempt and the protocol it is made over: head, data, end, and reset of one request stream. A
+// protocol that carries many streams on a connection fits behind the same two interfaces.
+//
+// Rules: a stream accepts every byte it is given and reports what it could not pass on yet as `backlog`; its user gives
+// no more until `on_drained`. After `on_response` or `on_end` with the end, after `on_failed` and after `abort`, the
+// stream belongs to nobody and says nothing more.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "proxy/exchange/event.hpp"
+#include "proxy/http/h1_head.hpp"
+
+namespace outrigger::net {
+
+/// What a stream tells the attempt it works for.
+class UpstreamSink {
+ public:
+  /// A fresh connection stands.
+  virtual void on_connected() = 0;
+  /// The last byte of the request is in the kernel.
+  virtual void on_request_sent() = 0;
+  /// Everything accepted so far is in the kernel.
+  virtual void on_drained() = 0;
+  virtual void on_interim(const http::ResponseHead& head) = 0;
+  /// The final head, as parsed and as received, with the body bytes that came along. Views are valid during the call.
+  virtual void on_response(const http::ResponseHead& head, std::string_view raw, std::string_view data, bool end) = 0;
+  virtual void on_data(std::string_view data) = 0;
+  virtual void on_end(std::string_view trailers) = 0;
+  virtual void on_failed(Reason why, exchange::Exposure exposure, bool reused) = 0;
+  /// How many body bytes may be received now; 0: none until `resume`.
+  virtual std::size_t response_allowance() const = 0;
+
+ protected:
+  ~UpstreamSink() = default;
+};
+
+/// What an attempt asks of its stream.
+class UpstreamStream {
+ public:
+  /// Sends the head and the body bytes at hand; `end`: that is the whole request.
+  virtual void start(std::string_view head, std::string_view data, bool chunked, bool answers_head, bool end) = 0;
+  virtual void send_body(std::string_view data) = 0;
+  virtual void send_end(std::string_view trailers) = 0;
+  /// Bytes accepted and not yet in the kernel.
+  virtual std::size_t backlog() const = 0;
+  /// Whether at least one byte of the request has reached the kernel.
+  virtual bool any_sent() const = 0;
+  /// Receives again after the allowance had run out.
+  virtual void resume() = 0;
+  /// Ends the attempt and its connection at once.
+  virtual void abort() = 0;
+
+ protected:
+  ~UpstreamStream() = default;
+};
+
+}  // namespace outrigger::net

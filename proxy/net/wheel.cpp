@@ -1,0 +1,130 @@
+#include "proxy/net/wheel.hpp"
+
+#include <bit>
+
+namespace outrigger::net {
+namespace {
+
+constexpr std::int64_t kTickNs = 1'000'000;
+
+}  // namespace
+
+Wheel::Wheel(TimePoint origin, WheelAlarm* alarm) noexcept : origin_(origin), alarm_(alarm) {
+  for (auto& level : heads_) {
+    for (Head& head : level) head.next_ = head.prev_ = &head;
+  }
+}
+
+Wheel::~Wheel() {
+  for (auto& level : heads_) {
+    for (Head& head : level) {
+      while (!empty(head)) head.next_->unlink();
+      head.next_ = head.prev_ = nullptr;
+    }
+  }
+}
+
+std::uint64_t Wheel::tick_at_or_after(TimePoint at) const noexcept {
+  const std::int64_t since = time_left(origin_, at).count();
+  if (since <= 0) return 0;
+  return static_cast<std::uint64_t>(since / kTickNs + (since % kTickNs != 0 ? 1 : 0));
+}
+
+void Wheel::arm(WheelEntry& entry, TimePoint at) noexcept {
+  entry.unlink();
+  entry.tick_ = tick_at_or_after(at);
+  if (entry.tick_ <= tick_) entry.tick_ = tick_ + 1;
+  insert(entry);
+  if (alarm_ != nullptr && at < wake_at_) {
+    wake_at_ = at;
+    alarm_->wake_by(at);
+  }
+}
+
+void Wheel::insert(WheelEntry& entry) noexcept {
+  // The level is that of the highest digit in which the entry's tick differs from the present one.
+  const std::uint64_t differing = entry.tick_ ^ tick_;
+  auto level = differing == 0 ? 0u : static_cast<std::uint32_t>(std::bit_width(differing) - 1) / kBits;
+  std::uint64_t tick = entry.tick_;
+  if (level >= kLevels) {
+    // Further away than the wheel turns: wait in the slot that comes round last, and be placed anew then.
+    level = kLevels - 1;
+    tick = tick_ - (std::uint64_t{1} << (kBits * level));
+  }
+  const auto slot = static_cast<std::uint32_t>(tick >> (kBits * level)) & (kSlots - 1);
+  Head& list = head(level, slot);
+  entry.prev_ = list.prev_;
+  entry.next_ = &list;
+  list.prev_->next_ = &entry;
+  list.prev_ = &entry;
+  occupied_[level] |= std::uint64_t{1} << slot;
+}
+
+void Wheel::cascade(std::uint32_t level) noexcept {
+  const auto slot = static_cast<std::uint32_t>(tick_ >> (kBits * level)) & (kSlots - 1);
+  if (slot == 0 && level + 1 < kLevels) cascade(level + 1);
+  Head& list = head(level, slot);
+  occupied_[level] &= ~(std::uint64_t{1} << slot);
+  Head moving;
+  if (empty(list)) return;
+  moving.next_ = list.next_;
+  moving.prev_ = list.prev_;
+  moving.next_->prev_ = moving.prev_->next_ = &moving;
+  list.next_ = list.prev_ = &list;
+  while (moving.next_ != &moving) {
+    WheelEntry& entry = *moving.next_;
+    entry.unlink();
+    insert(entry);
+  }
+  moving.next_ = moving.prev_ = nullptr;
+}
+
+void Wheel::fire(std::uint32_t slot, TimePoint now) {
+  Head& list = head(0, slot);
+  occupied_[0] &= ~(std::uint64_t{1} << slot);
+  // Entries armed while firing are due at a later tick, so this list only shrinks.
+  while (!empty(list)) {
+    WheelEntry& entry = *list.next_;
+    entry.unlink();
+    entry.on_time(now);
+  }
+}
+
+void Wheel::advance(TimePoint now) {
+  const std::int64_t since = time_left(origin_, now).count();
+  const std::uint64_t target = since <= 0 ? 0 : static_cast<std::uint64_t>(since / kTickNs);
+  while (tick_ < target) {
+    // Jump over ticks at which nothing can happen: to the next occupied slot of the lowest level or its next turn.
+    const auto digit = static_cast<std::uint32_t>(tick_) & (kSlots - 1);
+    const std::uint64_t ahead = digit + 1 < kSlots ? occupied_[0] >> (digit + 1) : 0;
+    const std::uint64_t turn = (tick_ | (kSlots - 1)) + 1;
+    const std::uint64_t next = ahead != 0 ? tick_ + 1 + static_cast<std::uint64_t>(std::countr_zero(ahead)) : turn;
+    tick_ = next < target ? next : target;
+    const auto slot = static_cast<std::uint32_t>(tick_) & (kSlots - 1);
+    if (slot == 0) cascade(1);
+    fire(slot, now);
+  }
+}
+
+TimePoint Wheel::next_due() const noexcept {
+  for (std::uint32_t level = 0; level < kLevels; ++level) {
+    const std::uint32_t shift = kBits * level;
+    const auto digit = static_cast<std::uint32_t>(tick_ >> shift) & (kSlots - 1);
+    while (occupied_[level] != 0) {
+      // Slots from the present one on, in the order in which they come round.
+      const std::uint64_t rotated = std::rotr(occupied_[level], static_cast<int>(digit));
+      const auto distance = static_cast<std::uint32_t>(std::countr_zero(rotated));
+      const std::uint32_t slot = (digit + distance) & (kSlots - 1);
+      if (empty(heads_[level][slot])) {
+        occupied_[level] &= ~(std::uint64_t{1} << slot);
+        continue;
+      }
+      const std::uint64_t base = (tick_ >> shift) + (distance == 0 ? kSlots : distance);
+      const std::uint64_t due = base << shift;
+      return saturating_add(origin_, Nanos{static_cast<std::int64_t>(due) * kTickNs});
+    }
+  }
+  return kNever;
+}
+
+}  // namespace outrigger::net

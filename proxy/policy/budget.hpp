@@ -1,0 +1,128 @@
+// proxy/policy/budget.hpp
+//
+// How many extra attempts (retries and hedges) a fleet of requests may cause. The first attempt of a request is always
+// free; a denial suppresses only the new attempt and never touches one in flight. Without a budget, three attempts per
+// request turn an outage into three times the load.
+//
+// Four rules, one state each, chosen by the config's `type`:
+//   ratio           extras in flight / all in flight, with a floor (failsafe-go's budget)
+//   window          extras started in a sliding window against requests in it, with a floor per second
+//   token_bucket    each extra takes `cost` tokens, refilled by time (recourse's budget)
+//   success_credit  a success earns, an extra pays (the AWS SDK's and resile's adaptive bucket)
+//
+// What every request must report (`on_request`, `enter_loop`) is one relaxed store to the worker's own cache line; only
+// an extra attempt, which is rare, sums over workers and does compare-and-swap on shared words.
+//
+// Exactness: `window` keeps 64 slots per window. Extras are counted over 65 slots and requests over the 64 that lie
+// wholly inside, so the rule always holds for the exact window that ends at the decision, too; it can only be stricter,
+// by at most 1/64 of the window. Two workers asking in the same instant may both be admitted by the last place.
+//
+// Threads: any, each passing its own worker index.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "proxy/base/cache_line.hpp"
+#include "proxy/base/time.hpp"
+
+namespace outrigger::policy {
+
+enum class BudgetType : std::uint8_t { ratio, window, token_bucket, success_credit, unlimited };
+
+struct BudgetConfig {
+  BudgetType type = BudgetType::window;
+  double max_rate = 0.2;              // ratio, window
+  std::uint32_t min_concurrency = 3;  // ratio
+  double min_per_second = 3;          // window (default 3), success_credit (default 0)
+  Nanos window = std::chrono::seconds{10};
+  double capacity = 500;         // token_bucket, success_credit
+  double refill_per_second = 0;  // token_bucket
+  double retry_cost = 5;         // success_credit
+  double success_credit = 1;     // success_credit
+};
+
+class Budget;
+
+/// An extra attempt that was admitted; it counts as in flight until this goes.
+class BudgetPermit {
+ public:
+  BudgetPermit() noexcept = default;
+  explicit BudgetPermit(Budget& budget) noexcept : budget_(&budget) {}
+  BudgetPermit(BudgetPermit&& other) noexcept : budget_(std::exchange(other.budget_, nullptr)) {}
+  BudgetPermit& operator=(BudgetPermit&& other) noexcept {
+    if (this != &other) {
+      release();
+      budget_ = std::exchange(other.budget_, nullptr);
+    }
+    return *this;
+  }
+  ~BudgetPermit() { release(); }
+
+  explicit operator bool() const noexcept { return budget_ != nullptr; }
+  void release() noexcept;
+
+ private:
+  Budget* budget_ = nullptr;
+};
+
+class Budget {
+ public:
+  /// `workers`: how many worker indexes will be used.
+  /// `slot`: a 64th of the window (`window` type); fixed for the life of the state.
+  Budget(const BudgetConfig& config, std::uint32_t workers);
+
+  /// Counts a request that entered its attempt loop, and one that left it.
+  void enter_loop(std::uint32_t worker, TimePoint now) noexcept;
+  void leave_loop(std::uint32_t worker) noexcept;
+  /// Counts a request that succeeded.
+  void earn(const BudgetConfig& config) noexcept;
+
+  /// Whether an extra attempt would be admitted now; takes nothing.
+  bool peek(const BudgetConfig& config, double cost, TimePoint now) const noexcept;
+  /// Admits an extra attempt, or answers with an empty permit.
+  BudgetPermit admit(const BudgetConfig& config, double cost, TimePoint now) noexcept;
+
+  /// How many more extra attempts would be admitted at this instant (tokens or credits where those are the unit).
+  double available(const BudgetConfig& config, TimePoint now) const noexcept;
+  std::int64_t extras_in_flight() const noexcept { return extras_in_flight_.value.load(std::memory_order_relaxed); }
+  std::int64_t requests_in_flight() const noexcept;
+
+ private:
+  friend class BudgetPermit;
+
+  static constexpr std::uint32_t kSlots = 64;      // per window
+  static constexpr std::uint32_t kRingSlots = 65;  // the window and the slot it is leaving
+
+  // One packed word per slot: epoch in the high half, count in the low half. A slot of another epoch counts for
+  // nothing.
+  using Ring = std::atomic<std::uint64_t>[kRingSlots];
+  struct alignas(kCacheLine) WorkerShare {
+    std::atomic<std::int64_t> in_loop{0};
+    Ring requests{};
+  };
+
+  std::uint32_t epoch(TimePoint now) const noexcept;
+  std::uint64_t count(const Ring& ring, std::uint32_t now_epoch, std::uint32_t slots) const noexcept;
+  double window_room(const BudgetConfig& config, TimePoint now) const noexcept;
+  bool ratio_admits(const BudgetConfig& config, std::int64_t extras) const noexcept;
+  bool take_ratio(const BudgetConfig& config) noexcept;
+  bool take_window(const BudgetConfig& config, TimePoint now) noexcept;
+  bool take_tokens(const BudgetConfig& config, double cost, TimePoint now) noexcept;
+  bool take_credit(const BudgetConfig& config, TimePoint now) noexcept;
+  std::uint64_t refilled(const BudgetConfig& config, std::uint64_t word, TimePoint now) const noexcept;
+  double credits(const BudgetConfig& config) const noexcept;
+  Nanos floor_wait(const BudgetConfig& config, TimePoint now) const noexcept;
+
+  Nanos slot_;
+  std::uint32_t workers_;
+  std::unique_ptr<WorkerShare[]> shares_;
+  Padded<std::atomic<std::int64_t>> extras_in_flight_;
+  Padded<Ring> extras_;
+  Padded<std::atomic<std::uint64_t>> bucket_;           // tokens: {ms of the last refill, fill}; credits: fill
+  Padded<std::atomic<std::int64_t>> floor_paid_until_;  // success_credit's min_per_second, as GCRA
+};
+
+}  // namespace outrigger::policy

@@ -1,0 +1,526 @@
+#include "proxy/server/server.hpp"
+
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <utility>
+
+#include <boost/asio/signal_set.hpp>
+#include <nlohmann/json.hpp>
+
+#include "proxy/config/check.hpp"
+#include "proxy/config/dump.hpp"
+#include "proxy/net/clock.hpp"
+#include "proxy/net/exchange_driver.hpp"
+#include "proxy/net/socket_address.hpp"
+#include "proxy/server/cpus.hpp"
+#include "proxy/server/version.hpp"
+#include "proxy/telemetry/timeline_json.hpp"
+
+namespace outrigger::server {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr Nanos kQuietPoll = std::chrono::milliseconds{20};
+
+std::string make_instance(const config::Config& config) {
+  if (config.instance) return *config.instance;
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "outrigger-%08x", static_cast<unsigned>(net::entropy()));
+  return text.data();
+}
+
+telemetry::LogLevel level_of(config::LogLevel level) noexcept {
+  switch (level) {
+    case config::LogLevel::debug: return telemetry::LogLevel::debug;
+    case config::LogLevel::info: return telemetry::LogLevel::info;
+    case config::LogLevel::warn: return telemetry::LogLevel::warn;
+    default: return telemetry::LogLevel::error;
+  }
+}
+
+telemetry::LogConfig log_config(const config::Config& config, const ServerOptions& options) {
+  const config::TelemetryConfig& telemetry = config.telemetry;
+  telemetry::LogConfig log;
+  log.level = level_of(telemetry.log.level);
+  if (options.log_level) log.level = telemetry::parse_log_level(*options.log_level).value_or(log.level);
+  log.format =
+      telemetry.log.format == config::LogFormat::json ? telemetry::LogFormat::json : telemetry::LogFormat::text;
+  log.file = telemetry.log.file;
+  log.access_file = telemetry.access_log.file;
+  return log;
+}
+
+std::vector<std::vector<config::ResolvedEndpoint>> resolve_all(const config::Config& config,
+                                                               telemetry::LogWriter& log) {
+  std::vector<std::vector<config::ResolvedEndpoint>> all;
+  for (const config::UpstreamConfig& upstream : config.upstreams) {
+    auto& endpoints = all.emplace_back();
+    for (const config::EndpointConfig& endpoint : upstream.endpoints) {
+      const auto addresses = net::resolve(endpoint.address.host, endpoint.address.port);
+      if (addresses.empty()) {
+        log.write(telemetry::LogLevel::warn, "an endpoint's name does not resolve",
+                  {{"upstream", upstream.name}, {"endpoint", config::to_string(endpoint.address)}});
+      }
+      for (const net::SocketAddress& address : addresses) endpoints.push_back({address.text, endpoint.weight});
+    }
+  }
+  return all;
+}
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+struct Server::Signals {
+  explicit Signals(net::IoContext& io) : set(io, SIGTERM, SIGINT, SIGHUP) { set.add(SIGUSR1); }
+  net::asio::signal_set set;
+};
+
+Server::Server(config::Config config, ServerOptions options)
+    : options_(std::move(options)),
+      first_config_(std::move(config)),
+      instance_(make_instance(first_config_)),
+      worker_count_(first_config_.workers.value_or(usable_cpus())),
+      account_(first_config_.buffer_memory_bytes),
+      metrics_(worker_count_, first_config_.telemetry.histogram_buckets_s),
+      log_(log_config(first_config_, options_), worker_count_, &net::wall_now_us),
+      registry_(worker_count_),
+      timer_(io_.get_executor()) {}
+
+Server::~Server() = default;
+
+int Server::run() {
+  std::signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit();
+  if (const auto error = log_.open()) {
+    std::cerr << "outrigger: " << *error << '\n';
+    return 1;
+  }
+  watch_signals();
+  std::vector<std::string> errors;
+  snapshot_ = build(first_config_, errors);
+  if (!snapshot_) {
+    for (const std::string& error : errors) std::cerr << "outrigger: " << error << '\n';
+    return 1;
+  }
+  config_levels_ = {.generation = snapshot_->generation,
+                    .last_reload_unix_seconds = static_cast<double>(net::wall_now_us()) / 1e6};
+  make_workers();
+  if (!open_listeners()) return 1;
+  make_export();
+  if (!open_admin()) return 1;
+  log_.start();
+  for (auto& worker : workers_) {
+    worker->use(snapshot_);
+    worker->start();
+  }
+  stage_ = Stage::serving;
+  const std::string ready = ready_line();
+  log_.control().write(telemetry::LogLevel::info, "ready",
+                       {{"version", kVersion}, {"instance", instance_}, {"workers", std::int64_t{worker_count_}}});
+  if (options_.ready) options_.ready(ready);
+  io_.run();
+  admin_->stop();
+  log_.control().write(telemetry::LogLevel::info, "stopped");
+  log_.stop();
+  return 0;
+}
+
+// ---- starting ---------------------------------------------------------------------------------
+
+void Server::make_workers() {
+  for (std::uint32_t i = 0; i < worker_count_; ++i) {
+    workers_.push_back(
+        std::make_unique<Worker>(Worker::Setup{.index = i,
+                                               .seed = net::entropy(),
+                                               .all = &workers_,
+                                               .process = &process_,
+                                               .account = &account_,
+                                               .metrics = &metrics_,
+                                               .log = &log_,
+                                               .keep_timelines = first_config_.telemetry.timelines.keep,
+                                               .sample_timelines = first_config_.telemetry.timelines.sample}));
+  }
+}
+
+bool Server::open_listeners() {
+  for (std::size_t i = 0; i < first_config_.listeners.size(); ++i) {
+    const config::ListenerConfig& listener = first_config_.listeners[i];
+    const auto addresses = net::resolve(listener.listen.host, listener.listen.port);
+    std::string error = "the address does not resolve";
+    std::vector<int> descriptors;
+    if (!addresses.empty()) descriptors = net::open_listeners(addresses.front(), worker_count_, error);
+    if (descriptors.empty()) {
+      std::cerr << "outrigger: listener " << listener.name << ": cannot listen on " << error << '\n';
+      return false;
+    }
+    const bool local = addresses.front().is_loopback();
+    for (std::uint32_t w = 0; w < worker_count_; ++w) {
+      workers_[w]->listen(descriptors[w], {.index = i,
+                                           .name = registry_.intern(listener.name),
+                                           .row = metrics_.listener_row(w, listener.name),
+                                           .local = local,
+                                           .trusted = local || listener.trusted_hops > 0});
+    }
+    listening_.push_back(net::bound_address(descriptors.front()).text);
+  }
+  return true;
+}
+
+bool Server::open_admin() {
+  const config::AdminConfig& admin = first_config_.admin;
+  admin::AdminBackend& backend = *this;
+  admin_ = std::make_unique<admin::AdminServer>(
+      io_, backend,
+      admin::AdminOptions{
+          .address = admin.listen.host, .port = admin.listen.port, .allowed_hosts = admin.allowed_hosts});
+  const auto error = admin_->start();
+  if (error)
+    std::cerr << "outrigger: admin: cannot listen on " << config::to_string(admin.listen) << ": " << *error << '\n';
+  return !error;
+}
+
+void Server::make_export() {
+  telemetry::GaugeSources sources;
+  sources.version = kVersion;
+  sources.budgets = [this] {
+    std::vector<telemetry::BudgetLevels> levels;
+    for (const auto& [name, budget] : snapshot_->budgets) {
+      const policy::BudgetConfig& config = snapshot_->budget_configs.at(name);
+      levels.push_back({.name = name,
+                        .available = budget->available(config, net::steady_now()),
+                        .requests_in_flight = budget->requests_in_flight(),
+                        .extras_in_flight = budget->extras_in_flight()});
+    }
+    return levels;
+  };
+  sources.endpoints = [this] {
+    std::vector<telemetry::EndpointLevels> levels;
+    for (std::size_t i = 0; i < snapshot_->upstreams.size(); ++i) {
+      levels.push_back({.upstream = std::string(snapshot_->upstreams[i].name),
+                        .state = "healthy",
+                        .count = snapshot_->endpoint_sets[i].endpoints.size()});
+    }
+    return levels;
+  };
+  sources.buffer_bytes = [this] {
+    std::vector<telemetry::KindValue> values;
+    for (std::size_t i = 0; i < net::BufferAccount::kKinds; ++i) {
+      values.push_back(
+          {net::BufferAccount::kNames[i], static_cast<double>(account_.used(static_cast<net::BufferKind>(i)))});
+    }
+    return values;
+  };
+  sources.dropped = [this] { return std::vector<telemetry::KindValue>{{"log", static_cast<double>(log_.dropped())}}; };
+  sources.draining = [this] { return stage_ >= Stage::draining; };
+  sources.config = [this] { return config_levels_; };
+  export_ = std::make_unique<telemetry::PrometheusExport>(metrics_, std::move(sources));
+}
+
+std::string Server::ready_line() const {
+  ordered_json line{{"event", "ready"}, {"listeners", ordered_json::object()}};
+  for (std::size_t i = 0; i < listening_.size(); ++i)
+    line["listeners"][first_config_.listeners[i].name] = listening_[i];
+  line["admin"] = admin_->endpoint();
+  return line.dump();
+}
+
+// ---- configuration ----------------------------------------------------------------------------
+
+std::shared_ptr<const config::Snapshot> Server::build(config::Config config, std::vector<std::string>& errors) {
+  const auto resolved = resolve_all(config, log_.control());
+  const std::uint64_t generation = snapshot_ ? snapshot_->generation + 1 : 1;
+  auto built = config::build_snapshot(std::move(config), instance_, generation, resolved, registry_);
+  if (auto* failed = std::get_if<std::vector<std::string>>(&built)) {
+    errors = std::move(*failed);
+    return nullptr;
+  }
+  return std::get<std::shared_ptr<const config::Snapshot>>(built);
+}
+
+/// What the running process cannot change: it says so instead of ignoring it.
+std::vector<std::string> Server::unchangeable(const config::Config& next) const {
+  std::vector<std::string> errors;
+  const config::Config& now = snapshot_->config;
+  const auto restart = [&errors](const std::string& path) { errors.push_back(path + ": a change needs a restart"); };
+  if (next.workers != now.workers) restart("workers");
+  if (next.instance != now.instance) restart("instance");
+  if (next.admin.listen != now.admin.listen) restart("admin.listen");
+  const auto addresses = [](const config::Config& config) {
+    std::map<std::string, config::HostPort> all;
+    for (const config::ListenerConfig& listener : config.listeners) all[listener.name] = listener.listen;
+    return all;
+  };
+  if (addresses(next) != addresses(now)) restart("listeners");
+  return errors;
+}
+
+void Server::reload(std::function<void(admin::ReloadResult)> done) {
+  config::LoadResult loaded = config::load_file(options_.config_file);
+  std::vector<std::string> errors;
+  for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
+    if (diagnostic.severity == config::Severity::error) errors.push_back(config::to_string(diagnostic));
+  }
+  if (errors.empty()) errors = unchangeable(loaded.config);
+  std::shared_ptr<const config::Snapshot> next;
+  if (errors.empty()) next = build(std::move(loaded.config), errors);
+  config_levels_.last_reload_unix_seconds = static_cast<double>(net::wall_now_us()) / 1e6;
+  config_levels_.last_reload_success = next != nullptr;
+  last_errors_ = errors;
+  if (!next) {
+    ++config_levels_.reloads_failed;
+    for (const std::string& error : errors) {
+      log_.control().write(telemetry::LogLevel::error, "the configuration was not reloaded", {{"error", error}});
+    }
+    return done({false, snapshot_->generation, errors});
+  }
+  ++config_levels_.reloads_succeeded;
+  if (next->content_hash == snapshot_->content_hash) return done({true, snapshot_->generation, {}});
+  snapshot_ = next;
+  config_levels_.generation = next->generation;
+  account_.set_limit(next->config.buffer_memory_bytes);
+  log_.control().write(telemetry::LogLevel::info, "reloaded",
+                       {{"generation", static_cast<std::int64_t>(next->generation)}});
+
+  // The answer is given once every worker has it in force.
+  auto waiting = std::make_shared<std::size_t>(workers_.size());
+  for (auto& worker : workers_) {
+    worker->post([this, w = worker.get(), next, waiting, done] {
+      w->use(next);
+      net::asio::post(io_, [waiting, done, next] {
+        if (--*waiting == 0) done({true, next->generation, {}});
+      });
+    });
+  }
+}
+
+// ---- signals and the end ----------------------------------------------------------------------
+
+void Server::watch_signals() {
+  signals_ = std::make_unique<Signals>(io_);
+  struct Wait {
+    Server* server;
+    void operator()(const net::error_code& error, int signal) const {
+      if (error) return;
+      server->on_signal(signal);
+      server->signals_->set.async_wait(*this);
+    }
+  };
+  signals_->set.async_wait(Wait{this});
+}
+
+void Server::on_signal(int signal) {
+  if (signal == SIGHUP) return reload([](const admin::ReloadResult&) {});
+  if (signal == SIGUSR1) return log_.reopen();
+  if (exit_when_drained_) std::_Exit(128 + signal);
+  begin_drain(signal == SIGINT, true);
+}
+
+void Server::begin_drain(bool at_once, bool then_exit) {
+  exit_when_drained_ |= then_exit;
+  if (stage_ == Stage::stopped) return io_.stop();
+  if (stage_ != Stage::serving) return;
+  stage_ = Stage::draining;
+  log_.control().write(telemetry::LogLevel::info, "draining");
+  const Nanos delay = at_once ? Nanos{0} : snapshot_->config.drain.delay;
+  timer_.expires_after(delay);
+  timer_.async_wait([this](const net::error_code& error) {
+    if (!error) close_listeners();
+  });
+}
+
+void Server::close_listeners() {
+  stage_ = Stage::closing;
+  process_.draining.store(true, std::memory_order_relaxed);
+  grace_ends_ = saturating_add(net::steady_now(), snapshot_->config.drain.grace);
+  for (auto& worker : workers_) worker->post([w = worker.get()] { w->drain(); });
+  wait_for_quiet();
+}
+
+std::size_t Server::in_flight() const {
+  std::size_t sum = 0;
+  for (const auto& worker : workers_) sum += worker->in_flight();
+  return sum;
+}
+
+void Server::wait_for_quiet() {
+  const TimePoint now = net::steady_now();
+  const bool over = now >= grace_ends_;
+  if (over || in_flight() == 0) {
+    for (auto& worker : workers_) worker->post([w = worker.get()] { w->stop_listening(); });
+    if (over || process_.downstream_connections.load(std::memory_order_relaxed) == 0) return stop_workers();
+  }
+  timer_.expires_after(kQuietPoll);
+  timer_.async_wait([this](const net::error_code& error) {
+    if (!error) wait_for_quiet();
+  });
+}
+
+void Server::stop_workers() {
+  if (const std::size_t cut = in_flight(); cut != 0) {
+    log_.control().write(telemetry::LogLevel::warn, "requests were cut at the end of the grace period",
+                         {{"count", static_cast<std::int64_t>(cut)}});
+  }
+  for (auto& worker : workers_) worker->post([w = worker.get()] { w->stop(); });
+  for (auto& worker : workers_) worker->join();
+  stage_ = Stage::stopped;
+  if (exit_when_drained_) io_.stop();
+}
+
+// ---- the admin API ----------------------------------------------------------------------------
+
+std::optional<std::string> Server::unready_reason() {
+  if (stage_ == Stage::serving) return std::nullopt;
+  return stage_ == Stage::starting ? "starting" : "draining";
+}
+
+std::string Server::config_json() {
+  ordered_json document{{"generation", snapshot_->generation},
+                        {"hash", snapshot_->content_hash},
+                        {"source", options_.config_file},
+                        {"files", snapshot_->config.files},
+                        {"last_reload_success", config_levels_.last_reload_success},
+                        {"last_errors", last_errors_},
+                        {"instance", instance_},
+                        {"workers", worker_count_},
+                        {"config", config::to_json(snapshot_->config)}};
+  return document.dump(2);
+}
+
+std::string Server::budgets_json() {
+  ordered_json list = ordered_json::array();
+  for (const auto& [name, budget] : snapshot_->budgets) {
+    const policy::BudgetConfig& config = snapshot_->budget_configs.at(name);
+    constexpr std::array kTypes = {"ratio", "window", "token_bucket", "success_credit", "unlimited"};
+    list.push_back({{"name", name},
+                    {"type", kTypes[static_cast<std::size_t>(config.type)]},
+                    {"available", config.type == policy::BudgetType::unlimited
+                                      ? ordered_json(nullptr)
+                                      : ordered_json(budget->available(config, net::steady_now()))},
+                    {"requests_in_flight", budget->requests_in_flight()},
+                    {"extras_in_flight", budget->extras_in_flight()}});
+  }
+  return ordered_json{{"budgets", std::move(list)}}.dump();
+}
+
+std::string Server::upstreams_json() {
+  ordered_json list = ordered_json::array();
+  for (std::size_t i = 0; i < snapshot_->upstreams.size(); ++i) {
+    ordered_json endpoints = ordered_json::array();
+    for (const policy::Endpoint& endpoint : snapshot_->endpoint_sets[i].endpoints) {
+      endpoints.push_back({{"address", endpoint.address},
+                           {"weight", endpoint.weight},
+                           {"in_flight", endpoint.state->in_flight.load(std::memory_order_relaxed)}});
+    }
+    list.push_back({{"name", snapshot_->upstreams[i].name}, {"endpoints", std::move(endpoints)}});
+  }
+  return ordered_json{{"upstreams", std::move(list)}}.dump();
+}
+
+std::string Server::policies_json() {
+  ordered_json all = config::to_json(snapshot_->config)["policies"];
+  ordered_json list = ordered_json::array();
+  for (auto& [key, policy] : all.items()) {
+    policy["key"] = key;
+    list.push_back(policy);
+  }
+  return ordered_json{{"policies", std::move(list)}}.dump();
+}
+
+std::optional<std::string> Server::policy_json(std::string_view key) {
+  const ordered_json all = config::to_json(snapshot_->config)["policies"];
+  const auto found = all.find(std::string(key));
+  if (found == all.end()) return std::nullopt;
+  ordered_json policy = *found;
+  policy["key"] = key;
+  return policy.dump();
+}
+
+std::string Server::validate(std::string_view yaml) {
+  const config::LoadResult loaded = config::load_text(yaml, "body");
+  ordered_json errors = ordered_json::array();
+  ordered_json warnings = ordered_json::array();
+  for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
+    (diagnostic.severity == config::Severity::error ? errors : warnings).push_back(config::to_string(diagnostic));
+  }
+  return ordered_json{{"valid", loaded.ok()}, {"errors", std::move(errors)}, {"warnings", std::move(warnings)}}.dump();
+}
+
+namespace {
+
+std::string to_json_text(const telemetry::StoredTimeline& stored) {
+  exchange::Timeline timeline;
+  stored.restore(timeline);
+  return telemetry::timeline_json(timeline);
+}
+
+}  // namespace
+
+void Server::timelines(const telemetry::TimelineFilter& filter, std::size_t limit,
+                       std::function<void(std::vector<std::string>)> done) {
+  struct Gathering {
+    std::size_t waiting;
+    std::vector<telemetry::StoredTimeline> found;
+  };
+  if (stage_ == Stage::stopped) return done({});
+  auto gathering = std::make_shared<Gathering>(Gathering{workers_.size(), {}});
+  for (auto& worker : workers_) {
+    worker->post([this, w = worker.get(), gathering, filter, limit, done] {
+      auto found = std::make_shared<std::vector<telemetry::StoredTimeline>>(w->timelines().collect(filter, limit));
+      net::asio::post(io_, [gathering, found, limit, done] {
+        std::ranges::move(*found, std::back_inserter(gathering->found));
+        if (--gathering->waiting != 0) return;
+        std::ranges::stable_sort(gathering->found, std::ranges::greater{}, &telemetry::StoredTimeline::wall_start_us);
+        std::vector<std::string> texts;
+        for (const auto& stored : gathering->found) {
+          if (texts.size() == limit) break;
+          texts.push_back(to_json_text(stored));
+        }
+        done(std::move(texts));
+      });
+    });
+  }
+}
+
+void Server::timeline(const std::string& request_id, std::function<void(std::optional<std::string>)> done) {
+  struct Gathering {
+    std::size_t waiting;
+    std::optional<telemetry::StoredTimeline> newest;
+  };
+  if (stage_ == Stage::stopped) return done(std::nullopt);
+  auto gathering = std::make_shared<Gathering>(Gathering{workers_.size(), std::nullopt});
+  for (auto& worker : workers_) {
+    worker->post([this, w = worker.get(), gathering, request_id, done] {
+      auto found = std::make_shared<std::optional<telemetry::StoredTimeline>>(w->timelines().find(request_id));
+      net::asio::post(io_, [gathering, found, done] {
+        auto& newest = gathering->newest;
+        if (*found && (!newest || newest->wall_start_us() < (*found)->wall_start_us())) newest = std::move(*found);
+        if (--gathering->waiting != 0) return;
+        done(newest ? std::optional{to_json_text(*newest)} : std::nullopt);
+      });
+    });
+  }
+}
+
+bool Server::set_log_level(std::string_view level) {
+  const auto parsed = telemetry::parse_log_level(level);
+  if (parsed) log_.set_level(*parsed);
+  return parsed.has_value();
+}
+
+}  // namespace outrigger::server

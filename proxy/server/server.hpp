@@ -1,0 +1,108 @@
+// proxy/server/server.hpp
+//
+// The process: starts the workers, answers the admin API, reloads, drains. All of it runs on the control thread with a
+// loop of its own, which may be slow because it owns no request. What it needs from workers it posts to them.
+//
+// Life: load -> listen -> ready -> (reload)* -> drain: readiness fails, a delay during which everything is served as
+// before, then no new connections (local ones go on while anything is under way), `Connection: close`, a time of grace,
+// and the rest is cut -> gone. A second signal ends it at once.
+//
+// Threads: everything on the thread that calls `run`.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proxy/admin/admin_backend.hpp"
+#include "proxy/admin/admin_server.hpp"
+#include "proxy/config/load.hpp"
+#include "proxy/config/snapshot.hpp"
+#include "proxy/net/asio.hpp"
+#include "proxy/server/worker.hpp"
+#include "proxy/telemetry/log.hpp"
+#include "proxy/telemetry/prometheus_export.hpp"
+
+namespace outrigger::server {
+
+struct ServerOptions {
+  std::string config_file;
+  std::optional<std::string> log_level;  // overrides the file's
+  /// Called with the ready line (JSON) once everything listens.
+  std::function<void(const std::string&)> ready;
+};
+
+class Server final : private admin::AdminBackend {
+ public:
+  Server(config::Config config, ServerOptions options);
+  ~Server() override;
+
+  /// Serves until told to stop by a signal; returns the exit code.
+  /// Errors: what could not be opened goes to standard error, and the code is 1.
+  int run();
+
+ private:
+  enum class Stage : std::uint8_t { starting, serving, draining, closing, stopped };
+
+  // admin::AdminBackend
+  std::optional<std::string> unready_reason() override;
+  std::string metrics_text() override { return export_->text(); }
+  std::string config_json() override;
+  std::string budgets_json() override;
+  std::string upstreams_json() override;
+  std::string policies_json() override;
+  std::optional<std::string> policy_json(std::string_view key) override;
+  std::string validate(std::string_view yaml) override;
+  void timelines(const telemetry::TimelineFilter& filter, std::size_t limit,
+                 std::function<void(std::vector<std::string>)> done) override;
+  void timeline(const std::string& request_id, std::function<void(std::optional<std::string>)> done) override;
+  void reload(std::function<void(admin::ReloadResult)> done) override;
+  void drain() override { begin_drain(false, false); }
+  bool set_log_level(std::string_view level) override;
+
+  bool open_listeners();
+  bool open_admin();
+  void make_workers();
+  void make_export();
+  std::shared_ptr<const config::Snapshot> build(config::Config config, std::vector<std::string>& errors);
+  std::vector<std::string> unchangeable(const config::Config& next) const;
+  std::string ready_line() const;
+  void watch_signals();
+  void on_signal(int signal);
+
+  void begin_drain(bool at_once, bool then_exit);
+  void close_listeners();
+  void wait_for_quiet();
+  void stop_workers();
+  std::size_t in_flight() const;
+
+  const ServerOptions options_;
+  config::Config first_config_;
+  const std::string instance_;
+  const std::uint32_t worker_count_;
+  net::IoContext io_;
+  net::ProcessState process_;
+  net::BufferAccount account_;
+  telemetry::MetricRegistry metrics_;
+  telemetry::Log log_;
+  config::StateRegistry registry_;
+  std::shared_ptr<const config::Snapshot> snapshot_;
+  Worker::Workers workers_;
+  std::vector<std::string> listening_;  // the addresses that were bound, by listener
+  std::unique_ptr<telemetry::PrometheusExport> export_;
+  std::unique_ptr<admin::AdminServer> admin_;
+  struct Signals;
+  std::unique_ptr<Signals> signals_;
+  net::SteadyTimer timer_;
+
+  Stage stage_ = Stage::starting;
+  bool exit_when_drained_ = false;
+  std::vector<std::string> last_errors_;
+  telemetry::ConfigLevels config_levels_;
+  TimePoint grace_ends_ = kNever;
+};
+
+}  // namespace outrigger::server

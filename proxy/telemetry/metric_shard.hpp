@@ -1,0 +1,187 @@
+// proxy/telemetry/metric_shard.hpp
+//
+// Counting on the hot path: every worker has rows of its own and is their only writer, so that a count is a relaxed
+// load and a relaxed store on a line no other worker touches, and costs neither a lock nor a read-modify-write. A
+// scrape sums the rows of all workers (prometheus_export.hpp). prometheus-cpp's own counters and histograms are not
+// used here: each of them takes a mutex or a shared line per observation.
+//
+// Rows are made by the control thread when a snapshot is built, by name, and live as long as the process: a counter
+// survives a reload, and a worker may keep the raw pointers. Arrays are indexed by enumerators; which of their cells
+// appear in the export is decided there.
+//
+// Threads: a row has one writer; any thread may read. Cost: `record` of a plain request touches about ten cells.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "proxy/base/cache_line.hpp"
+#include "proxy/base/reason.hpp"
+#include "proxy/base/time.hpp"
+#include "proxy/exchange/timeline.hpp"
+
+namespace outrigger::telemetry {
+
+/// A number that only grows.
+class Counter {
+ public:
+  void add(std::uint64_t by = 1) noexcept { value_.store(value() + by, std::memory_order_relaxed); }
+  std::uint64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+/// A worker's share of a number that goes up and down.
+class Gauge {
+ public:
+  void add(std::int64_t by) noexcept { value_.store(value() + by, std::memory_order_relaxed); }
+  std::int64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::int64_t> value_{0};
+};
+
+/// Upper bounds of the buckets all histograms share, in ascending order; fixed when the process starts.
+struct Buckets {
+  explicit Buckets(std::vector<double> upper_seconds);
+
+  std::vector<double> seconds;
+  std::vector<std::int64_t> ns;
+};
+
+inline constexpr std::array kDefaultBucketSeconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                                                     0.5,    1.0,   2.5,    5.0,   10.0, 15.0,  30.0, 60.0};
+
+/// Durations by bucket; the last bucket has no upper bound.
+class Histogram {
+ public:
+  explicit Histogram(const Buckets& buckets);
+
+  void observe(Nanos duration) noexcept;
+  std::uint64_t count(std::size_t bucket) const noexcept { return cells_[bucket].value(); }
+  Nanos sum() const noexcept { return Nanos{static_cast<std::int64_t>(cells_[bucket_count()].value())}; }
+  std::size_t bucket_count() const noexcept { return buckets_->ns.size() + 1; }
+
+ private:
+  const Buckets* buckets_;
+  std::unique_ptr<Counter[]> cells_;  // the buckets, then the sum in nanoseconds
+};
+
+inline constexpr std::size_t kOutcomes = 4;  // of attempts
+inline constexpr std::size_t kStages = 11;   // 0 unused, 1 read .. 10 settle
+inline constexpr std::size_t kDirections = 4;
+enum class Direction : std::uint8_t { downstream_in, downstream_out, upstream_in, upstream_out };
+
+using ByReason = std::array<Counter, kReasonCount>;
+
+/// What is counted of the requests of one policy key.
+struct alignas(kCacheLine) PolicyRow {
+  explicit PolicyRow(const Buckets& buckets);
+
+  Gauge in_flight;
+  ByReason requests;
+  Counter redirects;  // of requests[success], those answered 3xx
+  ByReason retries_suppressed;
+  std::array<Counter, kStages> deadline_exceeded;
+  std::vector<Histogram> duration;  // by RequestOutcome
+};
+
+/// What is counted of the attempts of one policy key at one upstream.
+struct alignas(kCacheLine) AttemptRow {
+  explicit AttemptRow(const Buckets& buckets);
+
+  std::array<std::array<ByReason, kOutcomes>, exchange::kAttemptKinds> attempts;
+  std::vector<Histogram> duration;  // by AttemptKind
+};
+
+struct alignas(kCacheLine) BudgetRow {
+  std::array<std::array<Counter, 2>, exchange::kAttemptKinds> decisions;  // [kind][allowed]
+};
+
+struct alignas(kCacheLine) ListenerRow {
+  Gauge connections;
+  Counter connections_total;
+  ByReason rejected;
+};
+
+struct alignas(kCacheLine) UpstreamRow {
+  Gauge active;
+  Gauge idle;
+  ByReason connects;  // `success`, or why not
+};
+
+struct alignas(kCacheLine) WorkerRow {
+  std::array<Counter, kDirections> bytes;
+
+  void moved(Direction direction, std::uint64_t count) noexcept {
+    bytes[static_cast<std::size_t>(direction)].add(count);
+  }
+};
+
+/// Counts a request that was given its policy; `record` of its timeline takes it back out of flight.
+inline void begin(PolicyRow& policy) noexcept { policy.in_flight.add(1); }
+
+/// Counts a finished request from its timeline, attempts and budget decisions included.
+void record(const exchange::Timeline& timeline, PolicyRow& policy, AttemptRow& attempts, BudgetRow* budget) noexcept;
+
+/// Counts a request that was refused before it had a policy; `policy` is the row `kUnrouted`.
+void record_refusal(const exchange::Timeline& timeline, PolicyRow& policy) noexcept;
+
+inline constexpr std::string_view kUnrouted = "_unrouted";
+
+/// All rows of the process, by name and worker.
+/// Threads: any; a mutex guards the maps, never the counting.
+class MetricRegistry {
+ public:
+  MetricRegistry(std::uint32_t workers, std::vector<double> bucket_seconds);
+  MetricRegistry(const MetricRegistry&) = delete;
+  MetricRegistry& operator=(const MetricRegistry&) = delete;
+
+  /// The row of that name for that worker, made if there is none; valid as long as the registry.
+  PolicyRow* policy_row(std::uint32_t worker, std::string_view policy);
+  AttemptRow* attempt_row(std::uint32_t worker, std::string_view policy, std::string_view upstream);
+  BudgetRow* budget_row(std::uint32_t worker, std::string_view budget);
+  ListenerRow* listener_row(std::uint32_t worker, std::string_view listener);
+  UpstreamRow* upstream_row(std::uint32_t worker, std::string_view upstream);
+  WorkerRow* worker_row(std::uint32_t worker) noexcept { return workers_[worker].get(); }
+
+  template <class Row>
+  using PerWorker = std::vector<std::unique_ptr<Row>>;
+  template <class Row>
+  using ByName = std::map<std::string, PerWorker<Row>, std::less<>>;
+  using ByPolicyAndUpstream = std::map<std::pair<std::string, std::string>, PerWorker<AttemptRow>>;
+
+  /// Keeps rows from being added while the maps are read.
+  [[nodiscard]] std::unique_lock<std::mutex> hold() const { return std::unique_lock(mutex_); }
+
+  const Buckets& buckets() const noexcept { return buckets_; }
+  const ByName<PolicyRow>& policies() const noexcept { return policies_; }
+  const ByPolicyAndUpstream& attempts() const noexcept { return attempts_; }
+  const ByName<BudgetRow>& budgets() const noexcept { return budgets_; }
+  const ByName<ListenerRow>& listeners() const noexcept { return listeners_; }
+  const ByName<UpstreamRow>& upstreams() const noexcept { return upstreams_; }
+  const PerWorker<WorkerRow>& workers() const noexcept { return workers_; }
+
+ private:
+  mutable std::mutex mutex_;
+  const Buckets buckets_;
+  PerWorker<WorkerRow> workers_;
+  ByName<PolicyRow> policies_;
+  ByPolicyAndUpstream attempts_;
+  ByName<BudgetRow> budgets_;
+  ByName<ListenerRow> listeners_;
+  ByName<UpstreamRow> upstreams_;
+};
+
+}  // namespace outrigger::telemetry

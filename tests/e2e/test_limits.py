@@ -1,0 +1,193 @@
+"""Every limit of the edge, at the limit and one past it."""
+import threading
+import unittest
+
+from harness import EndToEnd, retry, settled, story
+from upstream import Answer
+from wire import Truncated, head
+
+KIB = 1024
+BIG = bytes(64 * KIB * KIB)  # more than the kernel's buffers on the way to a client that does not read
+
+
+class Sizes(EndToEnd):
+    def test_max_request_head(self):
+        rig = self.rig(limits={"max_request_head": "4KiB"})
+        start, end = b"GET / HTTP/1.1\r\nHost: a\r\nX-Pad: ", b"\r\n\r\n"
+        pad = 4 * KIB - len(start) - len(end)
+        self.assertEqual(rig.raw(start + b"x" * pad + end).response().status, 200)
+        self.refused(rig.raw(start + b"x" * (pad + 1) + end), 431, "head_too_large")
+        many = b"".join(b"X-%d: %s\r\n" % (index, b"y" * 100) for index in range(60))
+        self.refused(rig.raw(b"GET / HTTP/1.1\r\nHost: a\r\n" + many + b"\r\n"), 431, "head_too_large")
+        self.assertEqual(len(rig.up.heads), 1)
+        self.becomes(lambda: rig.metric("requests_total", reason="head_too_large", code="4xx", policy="_unrouted"), 2)
+
+    def test_a_request_line_alone_beyond_it(self):
+        rig = self.rig(limits={"max_request_head": "4KiB"})
+        self.refused(rig.raw(b"GET /" + b"a" * (4 * KIB) + b" HTTP/1.1\r\nHost: a\r\n\r\n"), 414, "uri_too_long",
+                     rig.up)
+        self.refused(rig.raw(b"GET /" + b"a" * (5 * KIB)), 414, "uri_too_long", rig.up)
+
+    def test_max_headers(self):
+        rig = self.rig(limits={"max_headers": 10})
+        fields = [(f"X-{index}", "1") for index in range(9)]
+        self.assertEqual(rig.raw(head("GET / HTTP/1.1", [("Host", "a"), *fields])).response().status, 200)
+        self.refused(rig.raw(head("GET / HTTP/1.1", [("Host", "a"), *fields, ("X-9", "1")])), 431, "head_too_large")
+
+    def test_max_request_body(self):
+        rig = self.rig(limits={"max_request_body": "1KiB"})
+        self.assertEqual(rig.fetch("PUT", body=b"b" * 1024).status, 200)
+        self.assertEqual(rig.fetch("PUT", chunks=[b"b" * 1000, b"b" * 24]).status, 200)
+        self.refused(rig.client().ask("PUT", body=b"b" * 1025), 413, "body_too_large")
+        self.assertEqual(len(rig.up.heads), 2)
+        self.refused(rig.client().ask("PUT", chunks=[b"b" * 1000, b"b" * 25]), 413, "body_too_large")
+        self.assertEqual([request.size for request in rig.up.requests], [1024, 1024])
+        self.becomes(lambda: rig.metric("requests_total", reason="body_too_large"), 2)
+
+    def test_an_announced_body_beyond_it_is_refused_before_it_is_sent(self):
+        rig = self.rig(limits={"max_request_body": "1KiB"})
+        client = rig.raw(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\nExpect: 100-continue\r\n\r\n")
+        response = client.response()
+        self.assertEqual((response.status, response.interim, rig.up.heads), (413, [], []))
+
+    def test_max_response_head(self):
+        def answer(size):
+            start, end = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Pad: ", b"\r\n\r\n"
+            return Answer(raw=start + b"x" * (size - len(start) - len(end)) + end + b"ok")
+
+        rig = self.rig([answer(4096), answer(4097), answer(100_000)], limits={"max_response_head": "4KiB"},
+                       policy=retry())
+        self.assertEqual(rig.fetch().body, b"ok")
+        for _ in range(2):
+            response = rig.fetch()
+            timeline = rig.timeline(response)
+            self.assertEqual((response.status, timeline["reason"], story(timeline)),
+                             (502, "response_head_too_large", ["primary response_head_too_large"]))
+            self.assertIn("error=http_response_header_section_size", response.get("Proxy-Status"))
+        self.assertEqual(len(rig.up.heads), 3)
+
+    def test_a_listener_may_have_limits_of_its_own(self):
+        rig = self.rig(limits={"max_headers": 20}, listeners=[
+            {"name": "main", "listen": "127.0.0.1:0"},
+            {"name": "tight", "listen": "127.0.0.1:0", "limits": {"max_headers": 10}}],
+            route={"match": {"listener": "any"}})
+        data = head("GET / HTTP/1.1", [("Host", "a"), *[(f"X-{index}", "1") for index in range(14)]])
+        self.assertEqual(rig.client().send(data).response().status, 200)
+        self.refused(rig.client("tight").send(data), 431, "head_too_large")
+
+
+class Times(EndToEnd):
+    def test_head_timeout(self):
+        rig = self.rig(limits={"head_timeout": "200ms"})
+        self.refused(rig.raw(b"GET / HTTP/1.1\r\nHost: a\r\n"), 408, "head_timeout", rig.up)
+        self.becomes(lambda: rig.metric("requests_total", reason="head_timeout"), 1)
+
+    def test_head_timeout_is_not_prolonged_by_more_bytes(self):
+        rig = self.rig(limits={"head_timeout": "300ms"})
+        client = rig.raw(b"GET / HTTP/1.1\r\n")
+        stop = threading.Event()
+
+        def drip():
+            while not stop.wait(0.05):
+                try:
+                    client.send(b"X: y\r\n")
+                except OSError:
+                    return
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        response = client.response()
+        stop.set()
+        dripping.join()
+        self.assertEqual(response.status, 408)
+
+    def test_body_idle_timeout(self):
+        rig = self.rig(limits={"body_idle_timeout": "200ms"})
+        for data in (b"Content-Length: 10\r\n\r\npart", b"Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"):
+            client = rig.raw(b"PUT / HTTP/1.1\r\nHost: a\r\nX-Request-Id: slow\r\n" + data)
+            self.refused(client, 408, "body_timeout")
+            self.given_up(rig.up.connections[-1])
+        self.assertEqual(rig.up.requests, [])
+        self.assertEqual(rig.timeline("slow")["reason"], "body_timeout")
+        self.becomes(lambda: rig.metric("requests_total", reason="body_timeout"), 2)
+
+    def test_idle_timeout(self):
+        rig = self.rig(limits={"idle_timeout": "200ms", "head_timeout": "10s"})
+        client = rig.client()
+        self.assertEqual(client.fetch().status, 200)
+        self.assertEqual(client.ending(), ("fin", b""))
+        self.assertEqual(rig.client().ending(), ("fin", b""))  # one that never asked for anything
+        self.becomes(lambda: rig.metric("downstream_connections"), 0)
+
+    def test_write_idle_timeout(self):
+        rig = self.rig([Answer(body=BIG)], limits={"write_idle_timeout": "300ms"})
+        client = rig.client(receive_buffer=64 * KIB).ask(headers=[("X-Request-Id", "stuck")])
+        self.becomes(lambda: len(rig.up.connections), 1)
+        self.given_up(rig.up.connections[0])
+        timeline = rig.timeline("stuck")
+        self.assertEqual(timeline["reason"], "client_not_reading")
+        with self.assertRaises((Truncated, ConnectionResetError)):
+            client.response()
+
+    def test_read_idle_timeout_of_an_upstream(self):
+        hold = threading.Event()
+        rig = self.rig([Answer(body=[b"abc", b"def"], length=6, hold_body=hold)],
+                       upstream={"read_idle_timeout": "200ms"})
+        client = rig.client().ask(headers=[("X-Request-Id", "silent")])
+        with self.assertRaises(Truncated):
+            client.response()
+        self.given_up(rig.up.connections[0])
+        timeline = rig.timeline("silent")
+        self.assertEqual((timeline["reason"], timeline["outcome"]), ("response_idle_timeout", "upstream_error"))
+        hold.set()
+
+    def test_a_client_held_back_by_us_is_not_idle(self):
+        hold = threading.Event()
+        rig = self.rig([Answer(hold_read=hold)], limits={"body_idle_timeout": "200ms", "write_idle_timeout": "10s"},
+                       policy={"overall_timeout": "1m"})
+        client = rig.client()
+        sent = 0
+
+        def upload():
+            nonlocal sent
+            client.ask("PUT", headers=[("Content-Length", str(len(BIG)))], body=b"")
+            for start in range(0, len(BIG), 64 * KIB):
+                client.send(BIG[start:start + 64 * KIB])
+                sent += 64 * KIB
+
+        sender = threading.Thread(target=upload)
+        sender.start()
+        self.becomes(lambda: len(rig.up.heads), 1)
+        settled(lambda: sent, quiet=0.5)
+        hold.set()
+        sender.join()
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual(rig.up.requests[0].size, len(BIG))
+
+
+class Connections(EndToEnd):
+    def test_max_connections(self):
+        rig = self.rig(limits={"max_connections": 2})
+        first, second = rig.client(), rig.client()
+        self.assertEqual([first.fetch().status, second.fetch().status], [200, 200])
+        third = rig.client().ask()
+        self.assertEqual(settled(lambda: len(rig.up.heads)), 2)
+        self.assertEqual(rig.metric("downstream_connections"), 2)
+        first.close()
+        self.assertEqual(third.response().status, 200)
+
+    def test_max_requests_per_connection(self):
+        rig = self.rig(limits={"max_requests_per_connection": 2})
+        client = rig.client()
+        self.assertNotEqual((client.fetch().get("Connection") or "").lower(), "close")
+        self.assertEqual(client.fetch().get("Connection").lower(), "close")
+        self.assertEqual(client.ending(), ("fin", b""))
+
+    def test_an_error_is_delivered_although_more_bytes_are_coming(self):
+        rig = self.rig(limits={"max_request_body": "1KiB"})
+        client = rig.client().ask("PUT", headers=[("Content-Length", "40000")], body=b"b" * 40_000)
+        self.refused(client, 413, "body_too_large", rig.up)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,304 @@
+#include "tests/support/exchange_check.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "tests/support/show.hpp"
+
+namespace outrigger::test {
+
+using namespace exchange;
+
+namespace {
+
+constexpr Nanos kSettleAfterHead = std::chrono::seconds{5};
+
+bool is_success(std::uint16_t status) { return status < 400; }
+
+}  // namespace
+
+ExchangeCheck::ExchangeCheck(const Plan& plan, const RequestFacts& facts, const Timeline& timeline, Ledger& ledger)
+    : plan_(plan),
+      timeline_(timeline),
+      ledger_(ledger),
+      idempotent_(facts.idempotent),
+      has_body_(facts.has_body),
+      client_deadline_(facts.client_deadline) {}
+
+std::string ExchangeCheck::observe(TimePoint now, const Event& fact, const Actions& orders, const Exchange& exchange) {
+  broken_.clear();
+  if (finished_) {
+    require(orders.empty() && exchange.finished(), "I1 something happened after the end");
+    return broken_;
+  }
+  now_ = now;
+  tick_ = std::holds_alternative<Tick>(fact);
+  reconnecting_.reset();
+  std::visit([this](const auto& each) { take(each); }, fact);
+  for (const Action& order : orders) std::visit([this](const auto& each) { perform(each); }, order);
+  if (reconnecting_) give_back(*reconnecting_);
+  earn_if_due(closed_);
+  finished_ = exchange.finished();
+  if (finished_ || answered()) leave_loop();
+  if (finished_) check_end();
+  require(committed_ == exchange.committed(), "I8 committed() disagrees with the orders");
+  if (tick_ && !finished_) {
+    require(exchange.wakeup() > now, "I1 asks to be woken in the past");
+    require(now < deadline_ || answered(), "I1 still undecided after its deadline");
+  }
+  return broken_;
+}
+
+std::size_t ExchangeCheck::live_attempts() const {
+  return static_cast<std::size_t>(std::count_if(attempts_.begin(), attempts_.end(), [](const Attempt& attempt) {
+    return attempt.state != State::held && attempt.state != State::over;
+  }));
+}
+
+// ---- facts ----------------------------------------------------------------------------------
+
+void ExchangeCheck::take(const RequestReady&) {
+  const policy::Policy& policy = *plan_.policy;
+  start_ = now_;
+  if (client_deadline_) client_until_ = saturating_add(now_, *client_deadline_);
+  if (policy.overall_timeout != Nanos{0}) deadline_ = saturating_add(now_, policy.overall_timeout);
+  deadline_ = std::min(deadline_, client_until_);
+  if (policy.max_duration != Nanos{0}) max_duration_at_ = saturating_add(now_, policy.max_duration);
+  in_loop_ = plan_.budget.state != nullptr && time_left(now_, deadline_) > policy.deadline.min_remaining;
+  if (in_loop_) ledger_.request_entered(now_);
+}
+
+void ExchangeCheck::take(const Tick&) {}
+
+void ExchangeCheck::take(const Connected& fact) {
+  Attempt* attempt = live(fact.id);
+  if (attempt != nullptr && attempt->state == State::connecting) attempt->state = State::sending;
+}
+
+void ExchangeCheck::take(const RequestSent& fact) {
+  Attempt* attempt = live(fact.id);
+  if (attempt == nullptr) return;
+  exposure_ = Exposure::fully_sent;
+  if (attempt->state == State::sending) attempt->state = State::awaiting;
+}
+
+void ExchangeCheck::take(const ResponseHead& fact) {
+  Attempt* attempt = live(fact.id);
+  if (attempt == nullptr || (attempt->state != State::sending && attempt->state != State::awaiting)) return;
+  exposure_ = std::max(exposure_, Exposure::partly_sent);
+  attempt->status = fact.status;
+  attempt->reason = policy::classify_status(fact.status).reason;
+}
+
+void ExchangeCheck::take(const HeldState& fact) {
+  if (!fact.lost || index(fact.id) >= attempts_.size()) return;
+  Attempt& attempt = attempts_[index(fact.id)];
+  if (attempt.state == State::held) attempt.state = State::over;
+  if (attempt.state == State::relaying) over(attempt, std::nullopt);
+}
+
+void ExchangeCheck::take(const ResponseDone& fact) {
+  Attempt* attempt = live(fact.id);
+  if (attempt == nullptr || attempt->state != State::relaying) return;
+  over(*attempt, std::nullopt);
+  if (earn_at_ != kNever) earn_at_ = now_;
+}
+
+void ExchangeCheck::take(const Delivered&) {
+  for (std::size_t i = 0; i < attempts_.size(); ++i) take(ResponseDone{static_cast<AttemptId>(i)});
+}
+
+void ExchangeCheck::take(const AttemptFailed& fact) {
+  Attempt* attempt = live(fact.id);
+  if (attempt == nullptr) return;
+  if (attempt->state == State::relaying) return over(*attempt, Reason::response_committed);
+  exposure_ = std::max(exposure_, fact.exposure);
+  reconnecting_ = *attempt;
+  reconnecting_->placed = false;
+  attempt->extra = false;  // its permit may pass to a reconnect
+  over(*attempt, fact.why);
+}
+
+// ---- orders ---------------------------------------------------------------------------------
+
+void ExchangeCheck::perform(const ReadBody&) {
+  require(has_body_ && !read_body_, "the body is read twice, or there is none");
+  read_body_ = true;
+}
+
+void ExchangeCheck::check_start(const StartAttempt& order) {
+  require(index(order.id) == attempts_.size(), "attempts are not numbered in order");
+  require(!answered(), "I8 an attempt starts after the answer");
+  require(now_ < deadline_, "I5 an attempt starts after the deadline");
+  require(live_attempts() == 0, "two attempts at once");
+  require(!order.forward || *order.forward <= time_left(now_, deadline_), "I5 an upstream is told a later deadline");
+  require(!attempts_.empty() || order.kind == AttemptKind::primary, "the first attempt is not a primary");
+  require(attempts_.empty() || order.kind != AttemptKind::primary, "a second primary");
+  check_resend(order);
+}
+
+void ExchangeCheck::check_resend(const StartAttempt& order) {
+  if (order.kind == AttemptKind::primary) return;
+  if (exposure_ == Exposure::nothing_sent) return;
+  require(resendable(), "I7 a request that is not idempotent is sent again");
+  require(!has_body_ || !overflowed_, "I7 a body that is gone is sent again");
+}
+
+void ExchangeCheck::perform(const StartAttempt& order) {
+  check_start(order);
+  const bool is_reconnect = order.kind == AttemptKind::reconnect;
+  bool extra = order.kind == AttemptKind::retry && plan_.budget.state != nullptr;
+  if (is_reconnect) {
+    require(++reconnects_ == 1, "I2 a second reconnect");
+    require(order.reuse == Reuse::none, "a reconnect on a pooled connection");
+    require(reconnecting_ && reconnecting_->endpoint == order.endpoint, "a reconnect to another endpoint");
+    attempts_.back().reason = Reason::reconnect;
+    extra = reconnecting_ && std::exchange(reconnecting_, std::nullopt)->extra;
+  } else {
+    if (reconnecting_) give_back(*reconnecting_);
+    reconnecting_.reset();
+    require(++counted_ <= (retry() != nullptr ? retry()->max_attempts : 1), "I2 too many attempts");
+    if (extra) {
+      if (const std::string why = ledger_.extra_began(plan_.budget, now_); !why.empty()) broken("I3 " + why);
+    }
+  }
+  require(order.n == counted_, "an attempt bears the wrong number");
+  ledger_.attempt_began(order.endpoint);
+  attempts_.push_back({.kind = order.kind,
+                       .endpoint = order.endpoint,
+                       .started = now_,
+                       .extra = extra,
+                       .n = static_cast<std::uint8_t>(counted_),
+                       .reason = std::nullopt});
+}
+
+void ExchangeCheck::perform(const AbortAttempt& order) {
+  Attempt* attempt = live(order.id);
+  if (attempt == nullptr) return broken("an attempt is aborted that is not running");
+  over(*attempt, abort_reason(*attempt));
+}
+
+void ExchangeCheck::perform(const HoldResponse& order) {
+  Attempt* attempt = live(order.id);
+  if (attempt == nullptr || attempt->status == 0) return broken("a response is held that there is not");
+  settle(*attempt, std::nullopt);
+  attempt->state = State::held;
+}
+
+void ExchangeCheck::perform(const DropHeld& order) {
+  if (index(order.id) >= attempts_.size() || attempts_[index(order.id)].state != State::held) {
+    return broken("a response is dropped that is not held");
+  }
+  attempts_[index(order.id)].state = State::over;
+}
+
+void ExchangeCheck::perform(const RelayInterim& order) {
+  require(index(order.id) == 0 && attempts_.size() == 1 && !answered(), "an interim response comes too late");
+}
+
+void ExchangeCheck::perform(const RelayResponse& order) {
+  require(!answered(), "I1 two answers");
+  if (index(order.id) >= attempts_.size()) return broken("a response is relayed of an unknown attempt");
+  Attempt& attempt = attempts_[index(order.id)];
+  require(attempt.status != 0 && attempt.state != State::over, "a response is relayed that there is not");
+  for (const Attempt& other : attempts_) {
+    require(&other == &attempt || other.state == State::over, "something is left beside the relayed response");
+  }
+  attempt.state = State::relaying;
+  committed_ = true;
+  status_ = attempt.status;
+  const bool earns = plan_.budget.state != nullptr && plan_.budget.config->type == policy::BudgetType::success_credit;
+  if (earns && is_success(status_)) earn_at_ = saturating_add(now_, kSettleAfterHead);
+}
+
+void ExchangeCheck::perform(const CloseDownstream&) {
+  require(committed_, "the downstream is closed before the commit");
+  closed_ = true;
+}
+
+void ExchangeCheck::perform(const Reply& order) {
+  require(!answered(), "I1 two answers");
+  require(order.status == info(order.why).status && order.status != 0, "a reply bears the wrong status");
+  for (const Attempt& attempt : attempts_) require(attempt.state == State::over, "a reply with something left");
+  replied_ = true;
+  status_ = order.status;
+}
+
+// ---- the end --------------------------------------------------------------------------------
+
+void ExchangeCheck::check_end() {
+  require(answered() || downstream_.has_value(), "I1 it ended without an answer and nobody had left");
+  for (const Attempt& attempt : attempts_) require(attempt.state == State::over, "I4 it ended with an attempt left");
+  require(timeline_.duration == now_ - start_, "I9 the duration is wrong");
+  require(timeline_.outcome == outcome_of(timeline_.reason), "I9 reason and outcome disagree");
+  if (answered()) require(timeline_.status == status_, "I9 the status is not what the client got");
+  if (timeline_.attempts.size() != attempts_.size()) return broken("I9 attempts are missing in the timeline");
+  for (std::size_t i = 0; i < attempts_.size(); ++i) check_record(timeline_.attempts[i], attempts_[i]);
+  Nanos last{0};
+  for (const Decision& entry : timeline_.decisions) {
+    require(entry.at >= last && entry.at <= timeline_.duration, "I9 decisions are out of order");
+    last = entry.at;
+  }
+}
+
+void ExchangeCheck::check_record(const AttemptRecord& entry, const Attempt& attempt) {
+  require(entry.ended, "I9 an attempt has no end in the timeline");
+  require(entry.kind == attempt.kind && entry.n == attempt.n, "I9 an attempt is recorded as another");
+  require(entry.start == attempt.started - start_, "I9 an attempt's start is wrong");
+  require(entry.duration >= Nanos{0} && entry.start + entry.duration <= timeline_.duration, "I9 an end is too late");
+  require(entry.status == attempt.status, "I9 an attempt's status is wrong");
+  require(entry.ttfb == kAbsent || entry.ttfb <= entry.duration, "I9 the first byte is too late");
+  if (attempt.reason && entry.reason != *attempt.reason) {
+    broken("I9 an attempt ended by " + std::string{to_string(*attempt.reason)} + " and is recorded as " +
+           std::string{to_string(entry.reason)});
+  }
+}
+
+/// A success counts when its body is complete, or five seconds after its head, unless it was cut at that very instant.
+void ExchangeCheck::earn_if_due(bool closing) {
+  if (now_ < earn_at_ || closing) return;
+  const bool told = tick_ || live_attempts() == 0;
+  if (!told) return;
+  earn_at_ = kNever;
+  ledger_.request_succeeded(*plan_.budget.config);
+}
+
+void ExchangeCheck::broken(std::string what) {
+  if (broken_.empty()) broken_ = std::move(what);
+}
+
+ExchangeCheck::Attempt* ExchangeCheck::live(AttemptId id) {
+  if (index(id) >= attempts_.size()) return nullptr;
+  Attempt& attempt = attempts_[index(id)];
+  return attempt.state == State::held || attempt.state == State::over ? nullptr : &attempt;
+}
+
+void ExchangeCheck::over(Attempt& attempt, std::optional<Reason> reason) {
+  settle(attempt, reason);
+  attempt.state = State::over;
+}
+
+void ExchangeCheck::settle(Attempt& attempt, std::optional<Reason> reason) {
+  if (reason && !attempt.settled) attempt.reason = reason;
+  attempt.settled = true;
+  give_back(attempt);
+}
+
+void ExchangeCheck::give_back(Attempt& attempt) {
+  if (std::exchange(attempt.placed, false)) ledger_.attempt_over(attempt.endpoint);
+  if (std::exchange(attempt.extra, false)) ledger_.extra_over();
+}
+
+void ExchangeCheck::leave_loop() {
+  if (std::exchange(in_loop_, false)) ledger_.request_left();
+}
+
+/// Why the exchange aborts an attempt now, as far as the fact tells.
+std::optional<Reason> ExchangeCheck::abort_reason(const Attempt& attempt) const {
+  if (downstream_) return downstream_;
+  if (now_ >= max_duration_at_) return Reason::max_duration;
+  if (now_ >= deadline_) return Reason::overall_timeout;
+  return attempt.state == State::connecting ? Reason::connect_timeout : Reason::attempt_timeout;
+}
+
+}  // namespace outrigger::test

@@ -1,0 +1,130 @@
+// tests/support/exchange_check.hpp
+//
+// The promises of one exchange, checked from outside after every fact. It sees what the edge sees, facts and orders,
+// and keeps its own small account of each attempt; scripts, the simulator and the fuzzer all run it, so a promise that
+// holds in one of them is the same promise in the others.
+//
+//   I1 it ends once, and not after its deadline unless committed    I2 attempts within the limit, one reconnect
+//   I3 each extra attempt was within its budget's rule               I4 permits held are those of the live attempts
+//   I5 nothing starts at or after the deadline                       I7 what may not be sent twice is not
+//   I8 nothing starts after the commit                               I9 the timeline is complete and says what happened
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "proxy/base/bounded_vec.hpp"
+#include "proxy/exchange/exchange.hpp"
+#include "tests/support/ledger.hpp"
+
+namespace outrigger::test {
+
+class ExchangeCheck {
+ public:
+  /// All of them must outlive it.
+  ExchangeCheck(const exchange::Plan& plan, const exchange::RequestFacts& facts, const exchange::Timeline& timeline,
+                Ledger& ledger);
+
+  /// Takes note of one call of `on`; answers with the first promise it broke ("I5 ..."), or with nothing.
+  std::string observe(TimePoint now, const exchange::Event& fact, const exchange::Actions& orders,
+                      const exchange::Exchange& exchange);
+
+  /// The attempts that have begun and are not over; held responses are over.
+  std::size_t live_attempts() const;
+  TimePoint deadline() const { return deadline_; }
+  bool answered() const { return committed_ || replied_; }
+
+ private:
+  enum class State : std::uint8_t { connecting, sending, awaiting, held, relaying, over };
+
+  struct Attempt {
+    exchange::AttemptKind kind{};
+    State state = State::connecting;
+    policy::EndpointId endpoint{};
+    TimePoint started{};
+    bool placed = true;    // counts on its endpoint
+    bool extra = false;    // holds a budget permit
+    bool settled = false;  // how it ended is fixed
+    std::uint8_t n = 0;
+    std::uint16_t status = 0;
+    std::optional<Reason> reason;  // how it ended, as far as facts and orders tell
+  };
+
+  void take(const exchange::RequestReady&);
+  void take(const exchange::Tick&);
+  void take(const exchange::BodyState& fact) { overflowed_ |= fact.overflowed; }
+  void take(const exchange::Woken&) {}
+  void take(const exchange::Connected& fact);
+  void take(const exchange::RequestSent& fact);
+  void take(const exchange::InterimHead&) {}
+  void take(const exchange::ResponseHead& fact);
+  void take(const exchange::HeldState& fact);
+  void take(const exchange::ResponseDone& fact);
+  void take(const exchange::Delivered&);
+  void take(const exchange::AttemptFailed& fact);
+  void take(const exchange::DownstreamFailed& fact) { downstream_ = fact.why; }
+  void take(const exchange::Cancelled& fact) { downstream_ = fact.why; }
+
+  void perform(const exchange::ReadBody&);
+  void perform(const exchange::StartAttempt& order);
+  void perform(const exchange::AbortAttempt& order);
+  void perform(const exchange::HoldResponse& order);
+  void perform(const exchange::DropHeld& order);
+  void perform(const exchange::DropReplay&) {}
+  void perform(const exchange::RelayInterim& order);
+  void perform(const exchange::RelayResponse& order);
+  void perform(const exchange::DiscardResponse&) {}
+  void perform(const exchange::CloseDownstream&);
+  void perform(const exchange::Reply& order);
+
+  void check_start(const exchange::StartAttempt& order);
+  void check_resend(const exchange::StartAttempt& order);
+  void check_end();
+  void check_record(const exchange::AttemptRecord& entry, const Attempt& attempt);
+  void earn_if_due(bool closing);
+
+  void broken(std::string what);
+  void require(bool holds, const char* what) {
+    if (!holds) broken(what);
+  }
+  Attempt* live(exchange::AttemptId id);
+  void over(Attempt& attempt, std::optional<Reason> reason);
+  void settle(Attempt& attempt, std::optional<Reason> reason);
+  void give_back(Attempt& attempt);
+  void leave_loop();
+  std::optional<Reason> abort_reason(const Attempt& attempt) const;
+  const policy::RetryConfig* retry() const { return plan_.policy->retry ? &*plan_.policy->retry : nullptr; }
+  bool resendable() const { return idempotent_ || (retry() != nullptr && retry()->non_idempotent); }
+
+  const exchange::Plan& plan_;
+  const exchange::Timeline& timeline_;
+  Ledger& ledger_;
+  bool idempotent_;
+  bool has_body_;
+  std::optional<Nanos> client_deadline_;
+
+  TimePoint now_{};
+  std::string broken_;
+  TimePoint start_{};
+  TimePoint deadline_ = kNever;
+  TimePoint client_until_ = kNever;
+  TimePoint max_duration_at_ = kNever;
+  TimePoint earn_at_ = kNever;  // a success under way counts from then on
+  std::optional<Reason> downstream_;
+  std::optional<Attempt> reconnecting_;  // failed in this fact and may be followed by its reconnect
+  exchange::Exposure exposure_ = exchange::Exposure::nothing_sent;
+  unsigned counted_ = 0;  // attempts that count
+  unsigned reconnects_ = 0;
+  std::uint16_t status_ = 0;  // relayed or replied
+  bool tick_ = false;
+  bool overflowed_ = false;
+  bool read_body_ = false;
+  bool in_loop_ = false;
+  bool committed_ = false;
+  bool replied_ = false;
+  bool closed_ = false;
+  bool finished_ = false;
+  BoundedVec<Attempt, exchange::kMaxAttempts> attempts_;
+};
+
+}  // namespace outrigger::test

@@ -1,0 +1,252 @@
+// tests/support/script.hpp
+//
+// An exchange as a script: facts left, orders right, time in between. `Given` says what differs from a plain GET to two
+// endpoints taken in turn without jitter; `Script` feeds the facts, compares the orders as text, and holds every
+// promise of ExchangeCheck after every fact. A script that ends has given everything back, or its destructor fails the
+// test.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <string>
+#include <string_view>
+
+#include <doctest/doctest.h>
+
+#include "proxy/exchange/exchange.hpp"
+#include "tests/support/exchange_check.hpp"
+#include "tests/support/ledger.hpp"
+#include "tests/support/show.hpp"
+
+namespace outrigger::test {
+
+using namespace std::chrono_literals;
+using exchange::Exposure;
+
+// ---- facts ----------------------------------------------------------------------------------
+
+inline exchange::AttemptId id(int attempt) { return static_cast<exchange::AttemptId>(attempt); }
+inline exchange::Event ready() { return exchange::RequestReady{}; }
+inline exchange::Event tick() { return exchange::Tick{}; }
+inline exchange::Event connected(int attempt) { return exchange::Connected{id(attempt), false}; }
+inline exchange::Event reused(int attempt) { return exchange::Connected{id(attempt), true}; }
+inline exchange::Event sent(int attempt) { return exchange::RequestSent{id(attempt)}; }
+inline exchange::Event interim(int attempt, int status) {
+  return exchange::InterimHead{id(attempt), static_cast<std::uint16_t>(status)};
+}
+inline exchange::Event head(int attempt, int status, std::optional<Nanos> retry_after = {}, HeaderView headers = {}) {
+  return exchange::ResponseHead{id(attempt), static_cast<std::uint16_t>(status), headers, retry_after};
+}
+inline exchange::Event done(int attempt) { return exchange::ResponseDone{id(attempt)}; }
+inline exchange::Event delivered() { return exchange::Delivered{}; }
+inline exchange::Event in_memory(int attempt) { return exchange::HeldState{id(attempt), true, false}; }
+inline exchange::Event lost(int attempt) { return exchange::HeldState{id(attempt), false, true}; }
+inline exchange::Event body_complete() { return exchange::BodyState{true, false}; }
+inline exchange::Event body_overflowed() { return exchange::BodyState{false, true}; }
+inline exchange::Event client(Reason why) { return exchange::DownstreamFailed{why}; }
+inline exchange::Event client_gone() { return client(Reason::client_disconnected); }
+inline exchange::Event drained() { return exchange::Cancelled{Reason::drained}; }
+inline exchange::Event failed(int attempt, Reason why, Exposure exposure = Exposure::fully_sent) {
+  return exchange::AttemptFailed{id(attempt), why, exposure, false};
+}
+inline exchange::Event unreachable(int attempt, Reason why = Reason::connect_refused) {
+  return failed(attempt, why, Exposure::nothing_sent);
+}
+inline exchange::Event died_idle(int attempt, Reason why = Reason::closed_early,
+                                 Exposure exposure = Exposure::fully_sent) {
+  return exchange::AttemptFailed{id(attempt), why, exposure, true};
+}
+
+// ---- what is given --------------------------------------------------------------------------
+
+struct Given {
+  policy::Policy policy;
+  exchange::RequestFacts facts;
+  exchange::Upstream upstream;
+  std::optional<policy::BudgetConfig> budget_config;
+  double budget_cost = 1;
+  std::size_t endpoint_count = 2;
+
+  Given() {
+    facts.idempotent = true;
+    facts.method = "GET";
+    facts.path = "/";
+    upstream.name = "up";
+    upstream.balance = policy::Balance::round_robin;
+  }
+
+  policy::RetryConfig& retry() { return policy.retry ? *policy.retry : policy.retry.emplace(); }
+
+  Given& backoff(Nanos initial, double multiplier = 1) {
+    retry().backoff = {.initial = initial, .max = 30s, .multiplier = multiplier, .jitter = policy::Jitter::none};
+    return *this;
+  }
+  Given& attempt_timeout(Nanos limit) { return retry().timeout_per_attempt = limit, *this; }
+  Given& resend_any_method() { return retry().non_idempotent = true, *this; }
+  Given& overall(Nanos limit) { return policy.overall_timeout = limit, *this; }
+  Given& max_duration(Nanos limit) { return policy.max_duration = limit, *this; }
+  Given& min_remaining(Nanos least) { return policy.deadline.min_remaining = least, *this; }
+  Given& connect_timeout(Nanos limit) { return upstream.connect_timeout = limit, *this; }
+  Given& endpoints(std::size_t count) { return endpoint_count = count, *this; }
+  Given& post() { return facts.idempotent = false, facts.method = "POST", *this; }
+  Given& body(bool fits_replay = true) { return facts.has_body = true, facts.body_fits_replay = fits_replay, *this; }
+  Given& client_waits(Nanos limit) { return facts.client_deadline = limit, *this; }
+  Given& budget(const policy::BudgetConfig& config, double cost = 1) {
+    return budget_config = config, budget_cost = cost, *this;
+  }
+};
+
+/// No retry block.
+inline Given plain() { return {}; }
+
+/// A retry block with a fixed back-off of 100 ms and no limit per attempt.
+inline Given retrying(std::uint32_t max_attempts) {
+  Given given;
+  given.retry().max_attempts = max_attempts;
+  given.backoff(100ms);
+  return given;
+}
+
+/// A budget that never admits an extra attempt.
+inline policy::BudgetConfig no_extras() {
+  return {.type = policy::BudgetType::window, .max_rate = 0, .min_per_second = 0};
+}
+
+// ---- the script -----------------------------------------------------------------------------
+
+class Script {
+ public:
+  using Where = std::source_location;
+
+  explicit Script(const Given& given) : given_(given), states_(new policy::EndpointState[given.endpoint_count]) {
+    for (std::size_t i = 0; i < given.endpoint_count; ++i) {
+      set_.endpoints.push_back({.address = "127.0.0.1:" + std::to_string(9000 + i), .state = &states_[i]});
+      ++set_.total_weight;
+    }
+    given_.upstream.endpoints = &set_;
+    local_.cursors.resize(1);
+    plan_.policy = &given_.policy;
+    plan_.upstream = &given_.upstream;
+    if (given_.budget_config) {
+      budget_.emplace(*given_.budget_config, 1);
+      plan_.budget = {.name = "b", .config = &*given_.budget_config, .state = &*budget_, .cost = given_.budget_cost};
+    }
+    ledger_.emplace(set_.endpoints.size(), given_.budget_config.value_or(policy::BudgetConfig{}));
+    check_.emplace(plan_, given_.facts, timeline_, *ledger_);
+    exchange_.emplace(plan_, given_.facts, local_, timeline_);
+  }
+
+  ~Script() {
+    if (!exchange_->finished()) return;
+    CHECK(in_flight() == 0);
+    CHECK(extras() == 0);
+    CHECK(requests_in_loop() == 0);
+    CHECK(exchange_->wakeup() == kNever);
+  }
+  Script(const Script&) = delete;
+  Script& operator=(const Script&) = delete;
+
+  /// Feeds one fact at `when` after the start and compares the orders.
+  void at(Nanos when, const exchange::Event& fact, std::string_view expected, Where where = Where::current()) {
+    const exchange::Actions orders = feed(when, fact, where);
+    equal("orders", when, fact, show(orders), expected, where);
+  }
+
+  /// Feeds `ready` and lets attempt 0 connect and send at once, without a look at the orders.
+  void begin(Where where = Where::current()) {
+    feed(0ms, ready(), where);
+    send(0ms, 0, where);
+  }
+  /// Lets an attempt connect and send its request wholly.
+  void send(Nanos when, int attempt, Where where = Where::current()) {
+    feed(when, connected(attempt), where);
+    feed(when, sent(attempt), where);
+  }
+  /// The answer reaches the client, and the exchange ends.
+  void finish(Nanos when, Where where = Where::current()) {
+    feed(when, delivered(), where);
+    if (!exchange_->finished()) fail(where, "not finished after delivery");
+  }
+
+  void wakeup_is(Nanos when, Where where = Where::current()) {
+    const TimePoint expected = when == kForever ? kNever : kStart + when;
+    if (exchange_->wakeup() != expected) {
+      fail(where, "wakes at " + show(exchange_->wakeup() - kStart) + " ms, expected " + show(when));
+    }
+  }
+  void attempts_are(std::string_view expected, Where where = Where::current()) {
+    equal("attempts", show_attempts(timeline_), expected, where);
+  }
+  void decisions_are(std::string_view expected, Where where = Where::current()) {
+    equal("decisions", show_decisions(timeline_), expected, where);
+  }
+  void ends(std::string_view expected, Where where = Where::current()) {
+    if (!exchange_->finished()) return fail(where, "not finished");
+    equal("ending", show_ending(timeline_), expected, where);
+  }
+
+  std::optional<Reason> stop_reason() const { return timeline_.stop_reason; }
+  bool finished() const { return exchange_->finished(); }
+  std::int64_t in_flight() const {
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < given_.endpoint_count; ++i) sum += states_[i].in_flight.load();
+    return sum;
+  }
+  std::int64_t extras() const { return budget_ ? budget_->extras_in_flight() : 0; }
+  std::int64_t requests_in_loop() const { return budget_ ? budget_->requests_in_flight() : 0; }
+  policy::Budget& budget() { return *budget_; }
+  const exchange::Timeline& timeline() const { return timeline_; }
+  /// What the attempt started last was told of the deadline.
+  std::optional<Nanos> forwarded() const { return forwarded_; }
+  /// Drops the exchange as it is, as a crash of the edge would.
+  void abandon() {
+    exchange_.reset();
+    CHECK(in_flight() == 0);
+    CHECK(extras() == 0);
+    CHECK(requests_in_loop() == 0);
+    exchange_.emplace(plan_, given_.facts, local_, timeline_);
+  }
+
+ private:
+  static constexpr TimePoint kStart{1h};
+
+  exchange::Actions feed(Nanos when, const exchange::Event& fact, Where where) {
+    exchange::Actions orders;
+    exchange_->on(kStart + when, fact, orders);
+    for (const exchange::Action& order : orders) {
+      if (const auto* start = std::get_if<exchange::StartAttempt>(&order)) forwarded_ = start->forward;
+    }
+    std::string broken = check_->observe(kStart + when, fact, orders, *exchange_);
+    if (broken.empty()) broken = ledger_->compare(set_, budget_ ? &*budget_ : nullptr);
+    if (!broken.empty()) fail(where, "at " + show(when) + " ms, " + show(fact) + ": " + broken);
+    return orders;
+  }
+  void equal(std::string_view what, Nanos when, const exchange::Event& fact, const std::string& is,
+             std::string_view expected, Where where) {
+    equal("at " + show(when) + " ms, " + show(fact) + ": " + std::string{what}, is, expected, where);
+  }
+  void equal(std::string_view what, const std::string& is, std::string_view expected, Where where) {
+    if (is != expected)
+      fail(where, std::string{what} + "\n    are      " + is + "\n    expected " + std::string{expected});
+    CHECK_MESSAGE(true, "counted");
+  }
+  static void fail(Where where, const std::string& what) {
+    ADD_FAIL_CHECK_AT(where.file_name(), static_cast<int>(where.line()), what);
+  }
+
+  Given given_;
+  std::unique_ptr<policy::EndpointState[]> states_;
+  policy::EndpointSet set_;
+  std::optional<policy::Budget> budget_;
+  exchange::Plan plan_;
+  exchange::WorkerLocal local_;
+  exchange::Timeline timeline_;
+  std::optional<Ledger> ledger_;
+  std::optional<ExchangeCheck> check_;
+  std::optional<exchange::Exchange> exchange_;
+  std::optional<Nanos> forwarded_;
+};
+
+}  // namespace outrigger::test

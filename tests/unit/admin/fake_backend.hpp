@@ -1,0 +1,66 @@
+// tests/unit/admin/fake_backend.hpp
+//
+// A process that remembers what the admin API asked of it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "proxy/admin/admin_backend.hpp"
+
+namespace outrigger::admin {
+
+struct FakeBackend final : AdminBackend {
+  std::optional<std::string> unready;
+  ReloadResult reload_result{true, 7, {}};
+  telemetry::TimelineFilter filter;
+  std::size_t limit = 0;
+  std::string validated;
+  std::string log_level;
+  int reloads = 0;
+  bool drained = false;
+  bool answer_later = false;
+  std::function<void()> later;
+  std::function<void()> on_asked = [] {};  // for timelines
+
+  std::optional<std::string> unready_reason() override { return unready; }
+  std::string metrics_text() override { return "outrigger_draining 0\n"; }
+  std::string config_json() override { return R"({"generation":7})"; }
+  std::string budgets_json() override { return R"({"budgets":[]})"; }
+  std::string upstreams_json() override { return R"({"upstreams":[]})"; }
+  std::string policies_json() override { return R"({"policies":[]})"; }
+  std::optional<std::string> policy_json(std::string_view key) override {
+    if (key != "payments.Charge") return std::nullopt;
+    return R"({"key":"payments.Charge"})";
+  }
+  std::string validate(std::string_view yaml) override {
+    validated = yaml;
+    return R"({"valid":true,"errors":[],"warnings":[]})";
+  }
+  void timelines(const telemetry::TimelineFilter& asked, std::size_t most,
+                 std::function<void(std::vector<std::string>)> done) override {
+    filter = asked;
+    limit = most;
+    later = [done = std::move(done)] { done({R"({"request_id":"b"})", R"({"request_id":"a"})"}); };
+    if (!answer_later) later();
+    on_asked();
+  }
+  void timeline(const std::string& request_id, std::function<void(std::optional<std::string>)> done) override {
+    if (request_id == "a b") return done(R"({"request_id":"a b"})");
+    done(std::nullopt);
+  }
+  void reload(std::function<void(ReloadResult)> done) override {
+    ++reloads;
+    done(reload_result);
+  }
+  void drain() override { drained = true; }
+  bool set_log_level(std::string_view level) override {
+    if (level != "debug") return false;
+    log_level = level;
+    return true;
+  }
+};
+
+}  // namespace outrigger::admin
