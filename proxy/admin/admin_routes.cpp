@@ -1,23 +1,20 @@
 #include "proxy/admin/admin_routes.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <utility>
 
 #include <arpa/inet.h>
 
+#include "proxy/admin/query.hpp"
 #include "proxy/base/header_view.hpp"
 #include "proxy/telemetry/json_writer.hpp"
-#include "proxy/telemetry/wall_time.hpp"
 
 namespace outrigger::admin {
 namespace {
 
 using telemetry::JsonWriter;
 
-constexpr std::size_t kDefaultLimit = 100;
-constexpr std::size_t kMaxLimit = 1000;
 constexpr std::string_view kText = "text/plain; charset=utf-8";
 constexpr std::string_view kPrometheusText = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -45,104 +42,6 @@ std::string object(Write&& write) {
   return std::string{out.view()};
 }
 
-// ---- queries ----------------------------------------------------------------------------------
-
-std::optional<int> hex_digit(char c) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(&c, &c + 1, value, 16);
-  return error == std::errc{} ? std::optional{value} : std::nullopt;
-}
-
-/// Undoes percent-encoding; what is not a valid escape stays as it is.
-std::string decoded(std::string_view encoded) {
-  std::string plain;
-  for (std::size_t i = 0; i < encoded.size(); ++i) {
-    const bool escape = encoded[i] == '%' && i + 2 < encoded.size();
-    const auto high = escape ? hex_digit(encoded[i + 1]) : std::nullopt;
-    const auto low = escape ? hex_digit(encoded[i + 2]) : std::nullopt;
-    if (high && low) {
-      plain.push_back(static_cast<char>(*high * 16 + *low));
-      i += 2;
-    } else {
-      plain.push_back(encoded[i]);
-    }
-  }
-  return plain;
-}
-
-/// Takes what stands before `separator` off the front, or all of it.
-std::string_view take_until(std::string_view& text, char separator) {
-  const std::size_t at = std::min(text.find(separator), text.size());
-  const std::string_view front = text.substr(0, at);
-  text.remove_prefix(std::min(at + 1, text.size()));
-  return front;
-}
-
-/// Calls `visit(name, value)` for each parameter that has a value, until it returns false.
-template <class Visit>
-bool for_each_parameter(std::string_view query, Visit&& visit) {
-  while (!query.empty()) {
-    std::string_view value = take_until(query, '&');
-    const std::string_view name = take_until(value, '=');
-    if (!value.empty() && !visit(name, decoded(value))) return false;
-  }
-  return true;
-}
-
-template <class Number>
-bool parse_number(std::string_view text, Number& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc{} && end == text.data() + text.size();
-}
-
-bool parse_status(std::string_view text, telemetry::TimelineFilter& filter) {
-  if (text.size() == 3 && text.substr(1) == "xx" && text[0] >= '1' && text[0] <= '5') {
-    filter.status_min = static_cast<std::uint16_t>((text[0] - '0') * 100);
-    filter.status_max = static_cast<std::uint16_t>(filter.status_min + 99);
-    return true;
-  }
-  if (!parse_number(text, filter.status_min)) return false;
-  filter.status_max = filter.status_min;
-  return true;
-}
-
-bool parse_kind(std::string_view text, telemetry::TimelineFilter& filter) {
-  for (std::size_t i = 0; i < exchange::kAttemptKinds; ++i) {
-    const auto kind = static_cast<exchange::AttemptKind>(i);
-    if (to_string(kind) == text) filter.kind = kind;
-  }
-  return filter.kind.has_value();
-}
-
-bool parse_min_ms(std::string_view text, telemetry::TimelineFilter& filter) {
-  constexpr double kMostMs = 1e12;
-  double ms = 0;
-  if (!parse_number(text, ms) || !(ms >= 0 && ms <= kMostMs)) return false;
-  filter.min_duration = Nanos{static_cast<std::int64_t>(ms * 1e6)};
-  return true;
-}
-
-bool parse_since(std::string_view text, telemetry::TimelineFilter& filter) {
-  const auto since = telemetry::parse_wall_time(text);
-  if (since) filter.since_us = *since;
-  return since.has_value();
-}
-
-bool parse_filter(std::string_view name, const std::string& value, telemetry::TimelineFilter& filter,
-                  std::size_t& limit) {
-  if (name == "policy") {
-    filter.policy = value;
-    return true;
-  }
-  if (name == "reason") return (filter.reason = parse_reason(value)).has_value();
-  if (name == "status") return parse_status(value, filter);
-  if (name == "kind") return parse_kind(value, filter);
-  if (name == "min_ms") return parse_min_ms(value, filter);
-  if (name == "since") return parse_since(value, filter);
-  if (name == "limit") return parse_number(value, limit) && limit >= 1 && limit <= kMaxLimit;
-  return false;
-}
-
 // ---- calls ------------------------------------------------------------------------------------
 
 void get_healthz(const Call& call) { call.done(text("ok")); }
@@ -164,15 +63,11 @@ void get_policy(const Call& call) {
 }
 
 void get_timelines(const Call& call) {
-  telemetry::TimelineFilter filter;
-  std::size_t limit = kDefaultLimit;
-  std::string wrong;
-  const auto take = [&](std::string_view name, const std::string& value) {
-    wrong = name;
-    return parse_filter(name, value, filter, limit);
-  };
-  if (!for_each_parameter(call.query, take)) return call.done(admin_error(400, "bad parameter: " + wrong));
-  call.backend.timelines(filter, limit, [done = std::move(call.done)](std::vector<std::string> timelines) {
+  TimelineQuery asked;
+  if (const auto wrong = parse_query(call.query, asked)) {
+    return call.done(admin_error(400, "bad parameter: " + *wrong));
+  }
+  call.backend.timelines(asked.filter, asked.limit, [done = std::move(call.done)](std::vector<std::string> timelines) {
     done(json(object([&](JsonWriter& writer) {
       writer.key("timelines").open('[');
       for (const std::string& timeline : timelines) writer.literal(timeline);
@@ -206,11 +101,7 @@ void post_drain(const Call& call) {
 }
 
 void post_log_level(const Call& call) {
-  std::string level;
-  for_each_parameter(call.query, [&](std::string_view name, std::string value) {
-    if (name == "level") level = std::move(value);
-    return true;
-  });
+  const std::string level = parameter(call.query, "level");
   if (!call.backend.set_log_level(level))
     return call.done(admin_error(400, "level must be debug, info, warn or error"));
   call.done(json(object([&](JsonWriter& writer) { writer.key("level").string(level); })));

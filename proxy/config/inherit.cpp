@@ -53,7 +53,7 @@ const Node* Inheritance::resolve(const std::string& key) {
   const Node* const base = parent({extends->value, path, extends->value->place});
   under_way_.pop_back();
   // A policy within a circle may have been settled meanwhile by the walk around it.
-  return resolved_[key] = base == nullptr ? own : overlay(*base, *own);
+  return resolved_[key] = base == nullptr ? own : overlay(*base, *own, true);
 }
 
 const Node* Inheritance::parent(const Value& extends) {
@@ -82,7 +82,7 @@ std::vector<std::string_view> Inheritance::parents() const {
   return out;
 }
 
-Node* Inheritance::overlay(const Node& base, const Node& own) {
+Node* Inheritance::overlay(const Node& base, const Node& own, bool by_block) {
   Node& out = made_.add(Node::Kind::map, 0, 0);
   out.place = own.place;
   out.entries = own.entries;
@@ -92,8 +92,8 @@ Node* Inheritance::overlay(const Node& base, const Node& own) {
                                    [&](const Entry& entry) { return entry.key == inherited.key; });
     if (mine == out.entries.end()) {
       out.entries.push_back(inherited);
-    } else if (mine->value->kind == Node::Kind::map && inherited.value->kind == Node::Kind::map) {
-      mine->value = overlay(*inherited.value, *mine->value);
+    } else if (by_block && mine->value->kind == Node::Kind::map && inherited.value->kind == Node::Kind::map) {
+      mine->value = overlay(*inherited.value, *mine->value, false);
     }
   }
   return &out;

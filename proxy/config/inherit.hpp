@@ -29,7 +29,8 @@ class Inheritance {
  private:
   const Node* resolve(const std::string& key);
   const Node* parent(const Value& extends);
-  Node* overlay(const Node& base, const Node& own);
+  /// `own` with what only `base` has; with `by_block` so also within blocks that both have.
+  Node* overlay(const Node& base, const Node& own, bool by_block);
   std::vector<std::string_view> parents() const;
 
   Findings& findings_;

@@ -126,8 +126,11 @@ class Loader {
       return file == path || std::filesystem::equivalent(file, path, ignored);
     });
     if (known) return;
-    std::string why;
-    const auto text = read_text_file(path, why);
+    std::string why = "not a regular file";
+    std::error_code ignored;
+    // A pattern may match a pipe, which would be waited for.
+    const bool regular = std::filesystem::is_regular_file(path, ignored);
+    const auto text = regular ? read_text_file(path, why) : std::nullopt;
     if (!text) return findings_.error(value.place, value.path, path + " cannot be read: " + why);
     const Document* const document = parse(*text, path);
     if (document == nullptr) return;

@@ -159,7 +159,8 @@ std::string plain_message(const std::string& message) {
 
 /// Where the parser gives the file's first character for something that was never closed, the end is meant.
 std::pair<int, int> place_of(const YAML::Exception& error, std::string_view text) {
-  const bool unclosed = error.msg.find("flow not found") != std::string::npos && error.mark.pos == 0;
+  const bool unclosed =
+      error.msg.find("flow not found") != std::string::npos && error.mark.line == 0 && error.mark.column == 0;
   if (!error.mark.is_null() && !unclosed) return {error.mark.line + 1, error.mark.column + 1};
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
   const auto lines = static_cast<int>(std::count(text.begin(), text.end(), '\n'));

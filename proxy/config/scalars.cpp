@@ -197,13 +197,13 @@ ScalarError address_error(std::string_view text) {
   const std::string address(text);
   if (text.find("://") != std::string_view::npos) {
     error.hint = "an address has no scheme: host:port";
+  } else if (is_v6(text)) {
+    error.hint = "an IPv6 address stands in brackets, and in quotes: \"[" + address + "]:8080\"";
   } else if (text.starts_with(':') || text.starts_with("*:")) {
     const std::string port(text.substr(text.rfind(':')));
     error.hint = "name the address: 127.0.0.1" + port + ", or 0.0.0.0" + port + " for every one";
   } else if (all_digits(text)) {
     error.hint = "name the address, too: 127.0.0.1:" + address;
-  } else if (is_v6(text)) {
-    error.hint = "an IPv6 address stands in brackets, and in quotes: \"[" + address + "]:8080\"";
   } else if (is_host(text)) {
     error.hint = "the port is missing: " + address + ":8080";
   }

@@ -27,21 +27,21 @@ namespace outrigger::http {
 /// What a route changes in a head. Fields that frame or address a message (Host, Content-Length, Transfer-Encoding,
 /// Connection) are not changed this way; the configuration refuses them.
 struct HeaderEdits {
-  std::span<const Field> set;  // replaces all fields of that name
-  std::span<const Field> add;  // beside those of that name
-  std::span<const std::string_view> remove;
+  std::span<const Field> set = {};  // replaces all fields of that name
+  std::span<const Field> add = {};  // beside those of that name
+  std::span<const std::string_view> remove = {};
 };
 
 struct RequestForward {
-  std::string_view instance;         // name of this process in Via
-  std::string_view path;             // normalised
-  std::string_view query;            // with its '?', or empty
-  std::string_view authority;        // of an absolute-form target, or empty: what the client meant as Host
-  std::string_view host;             // sent instead of what the client meant; empty: as meant
-  std::string_view client_ip;        // appended to X-Forwarded-For; empty: unknown, nothing is appended
+  std::string_view instance = {};    // name of this process in Via
+  std::string_view path = {};        // normalised
+  std::string_view query = {};       // with its '?', or empty
+  std::string_view authority = {};   // of an absolute-form target, or empty: what the client meant as Host
+  std::string_view host = {};        // sent instead of what the client meant; empty: as meant
+  std::string_view client_ip = {};   // appended to X-Forwarded-For; empty: unknown, nothing is appended
   std::string_view scheme = "http";  // the client's, for X-Forwarded-Proto
-  std::string_view request_id;       // the received one or a new one
-  std::string_view priority;         // for X-Request-Priority; empty: none is sent
+  std::string_view request_id = {};  // the received one or a new one
+  std::string_view priority = {};    // for X-Request-Priority; empty: none is sent
   bool trusted = false;              // what came as Forwarded and X-Forwarded-* is believed and continued
   const HeaderEdits* edits = nullptr;
 };
@@ -53,7 +53,7 @@ void write_request_head(const RequestHead& head, const RequestForward& how, Buff
 struct AttemptTail {
   std::uint32_t attempt = 1;  // 1 = first
   std::uint32_t hedge = 0;    // 0: not a hedge
-  DeadlineForms forward;
+  DeadlineForms forward = {};
   Nanos time_left = kForever;  // for the forms in `forward`; kForever: there is no deadline and none is sent
 };
 
@@ -67,12 +67,12 @@ bool is_loop(const FieldList& fields, std::string_view instance) noexcept;
 bool is_last_forward(const RequestHead& head) noexcept;
 
 struct ResponseForward {
-  std::string_view instance;
-  std::string_view date;          // for a response without one
-  std::uint8_t client_minor = 1;  // of the request
-  bool client_keep_alive = true;  // the client's connection stays open after this response
-  bool should_not_retry = false;  // says X-Should-Retry: false, whatever the upstream said
-  std::span<const Field> extra;   // of our own, after all others
+  std::string_view instance = {};
+  std::string_view date = {};         // for a response without one
+  std::uint8_t client_minor = 1;      // of the request
+  bool client_keep_alive = true;      // the client's connection stays open after this response
+  bool should_not_retry = false;      // says X-Should-Retry: false, whatever the upstream said
+  std::span<const Field> extra = {};  // of our own, after all others
   const HeaderEdits* edits = nullptr;
 };
 

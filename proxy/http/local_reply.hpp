@@ -19,17 +19,17 @@ namespace outrigger::http {
 
 struct LocalReply {
   Reason reason = Reason::internal;
-  std::string_view instance;
-  std::string_view date;
-  std::string_view request_id;
-  std::string_view policy;                   // empty: not known yet, null in the body
-  std::string_view detail;                   // empty: the reason's own text
-  std::optional<std::uint64_t> retry_after;  // seconds
+  std::string_view instance = {};
+  std::string_view date = {};
+  std::string_view request_id = {};
+  std::string_view policy = {};                   // empty: not known yet, null in the body
+  std::string_view detail = {};                   // empty: the reason's own text
+  std::optional<std::uint64_t> retry_after = {};  // seconds
   bool should_not_retry = false;
   bool answers_head = false;  // the body is announced but not sent
   bool keep_alive = false;
   std::uint8_t client_minor = 1;
-  std::span<const Field> extra;
+  std::span<const Field> extra = {};
 };
 
 /// Appends the whole reply, head and body. The status is the reason's own; a reason that has none is replied to as 500.

@@ -49,12 +49,12 @@ struct RouteMatch {
 
 /// What a request offers to be matched.
 struct RouteQuery {
-  std::string_view listener;
-  std::string_view host;   // perhaps with a port
-  std::string_view path;   // normalised
-  std::string_view query;  // with or without its '?'
-  std::string_view method;
-  HeaderView fields;
+  std::string_view listener = {};
+  std::string_view host = {};   // perhaps with a port
+  std::string_view path = {};   // normalised
+  std::string_view query = {};  // with or without its '?'
+  std::string_view method = {};
+  HeaderView fields = {};
 };
 
 struct RouteError {

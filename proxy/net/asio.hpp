@@ -1,15 +1,13 @@
 // proxy/net/asio.hpp
 //
-// The only place that includes Asio, with the concrete types this program uses: typed executors (an any_io_executor
-// costs a virtual call and a copy per operation) and one io_context per thread. It is the precompiled header of net/,
-// so Asio is paid for once per build.
+// The only place of the data plane that includes Asio, with the concrete types this program uses: typed executors (an
+// any_io_executor costs a virtual call and a copy per operation) and one io_context per thread. It is the precompiled
+// header of net/, so Asio is paid for once per build.
 //
-// An I/O object belongs to the worker whose io_context made it, and only that worker touches it; the hint drops the
-// reactor's locking for I/O and keeps `post` from other threads legal.
+// The workers' hint drops locking in the reactor, which they do not use, and keeps `post` from other threads legal.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/basic_stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/system/error_code.hpp>
@@ -21,7 +19,6 @@ using boost::system::error_code;
 
 using IoContext = asio::io_context;
 using Executor = IoContext::executor_type;
-using Descriptor = asio::posix::basic_stream_descriptor<Executor>;
 using SteadyTimer =
     asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, Executor>;
 

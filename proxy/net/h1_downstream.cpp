@@ -29,7 +29,7 @@ std::string_view trace_id_of(const http::FieldList& fields) noexcept {
 
 H1Downstream::H1Downstream(Edge& edge, int descriptor, const ListenerInfo& listener, std::string peer)
     : edge_(edge),
-      transport_(new Transport(edge.loop.io, descriptor, *this)),
+      transport_(new Transport(edge.loop.poller, descriptor, *this)),
       info_(listener),
       peer_(std::move(peer)),
       decoder_(http::ChunkLimits{}) {
@@ -51,6 +51,7 @@ H1Downstream::~H1Downstream() = default;
 void H1Downstream::on_readable() {
   const Ref<H1Downstream> guard(this);
   loop().refresh();
+  if (state_ == State::idle && !in_.empty()) next_request();
   for (int i = 0; i < kReceivesPerTurn; ++i) {
     if (state_ == State::closed || !receive_once()) return;
   }
@@ -86,7 +87,7 @@ bool H1Downstream::receive_once() {
   take(room.first(result.bytes));
   if (state_ == State::closed) return false;
   if (state_ == State::idle && !in_.empty()) {
-    post_next();
+    transport_->wake();
     return false;
   }
   if (result.bytes < room.size()) {
@@ -554,20 +555,9 @@ void H1Downstream::exchange_over() {
   answer_framing_ = http::Framing::none;
   quiet_due_ = saturating_add(loop().now(), limits().idle_timeout);
   rearm();
-  if (!in_.empty()) return post_next();
+  // A pipelined request has its turn like every other connection's.
+  if (!in_.empty()) return transport_->wake();
   transport_->watch_read();
-}
-
-void H1Downstream::post_next() {
-  if (next_posted_) return;
-  next_posted_ = true;
-  asio::post(loop().io, [self = Ref<H1Downstream>(this)] {
-    self->next_posted_ = false;
-    self->loop().refresh();
-    if (self->state_ == State::idle && !self->in_.empty()) self->next_request();
-    if (self->state_ == State::idle && !self->in_.empty()) self->post_next();
-    if (self->state_ != State::closed) self->transport_->watch_read();
-  });
 }
 
 /// Says all there is to say, closes our side, and gives the client the time to read it.

@@ -98,7 +98,6 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void take_body_bytes(std::span<char> bytes);
   std::string_view decode(std::span<char> bytes, std::size_t& consumed);
   void next_request();
-  void post_next();
   void stop_listening();
   void leave(Reason why);
 
@@ -144,7 +143,6 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   bool body_complete_ = true;     // all of it has been received
   bool answer_complete_ = false;  // all of it has been accepted for writing
   bool gone_ = false;             // nothing can be said to the client any more
-  bool next_posted_ = false;
   std::uint32_t requests_ = 0;
   std::size_t lingered_ = 0;
   std::string_view policy_;  // of the request under way, interned; empty before a route is known

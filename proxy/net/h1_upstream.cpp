@@ -14,7 +14,7 @@ using telemetry::Direction;
 
 H1Upstream::H1Upstream(ConnectionPool& pool, int descriptor, UpstreamSink& sink)
     : pool_(&pool),
-      transport_(new Transport(pool.loop().io, descriptor, *this)),
+      transport_(new Transport(pool.loop().poller, descriptor, *this)),
       sink_(&sink),
       decoder_(http::ChunkLimits{.max_extensions = SIZE_MAX, .max_trailers = pool.settings().head_limits.max_head}) {
   add_reference();

@@ -8,7 +8,7 @@ namespace outrigger::net {
 
 Listener::Listener(Edge& edge, int descriptor, const ListenerInfo& info, AcceptSink& sink)
     : edge_(edge),
-      transport_(new Transport(edge.loop.io, descriptor, *this)),
+      transport_(new Transport(edge.loop.poller, descriptor, *this)),
       descriptor_(descriptor),
       info_(info),
       sink_(sink) {
@@ -41,7 +41,10 @@ void Listener::on_readable() {
       sink_.accepted(info_, fd, host_of(peer));
       continue;
     }
-    if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      transport_->set_exhausted();
+      break;
+    }
     // A connection that died while it waited is no reason to stop; a lack of descriptors or memory is.
     if (errno != ECONNABORTED && errno != EINTR && errno != EPROTO) return pause();
   }

@@ -1,15 +1,16 @@
 #include "proxy/net/loop.hpp"
 
+#include <utility>
+
 #include "proxy/net/clock.hpp"
 
 namespace outrigger::net {
 
 Loop::Loop(std::uint32_t worker, std::uint64_t seed, BufferAccount& buffer_account, telemetry::WorkerRow& worker_row)
-    : io(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
-      wheel(steady_now(), this),
+    : wheel(steady_now()),
       account(buffer_account),
       row(worker_row),
-      timer_(io.get_executor()),
+      mailbox_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
       scratch_(new char[kScratchBytes]),
       now_(steady_now()) {
   local.worker = worker;
@@ -39,18 +40,24 @@ std::string_view Loop::date() noexcept {
   return {date_.data(), date_.size()};
 }
 
-void Loop::wake_by(TimePoint at) noexcept { arm_timer(at); }
-
-void Loop::arm_timer(TimePoint at) {
-  timer_.expires_at(at);
-  timer_.async_wait([this](const error_code& error) {
-    if (error) return;  // re-armed for something earlier
-    wheel.sleep_until(kNever);
+void Loop::run() {
+  while (!stopped_) {
+    const TimePoint due = wheel.next_due();
+    const Nanos patience = due == kNever ? kForever : due - refresh();
+    const bool mail = poller.turn(patience);
     wheel.advance(refresh());
-    const TimePoint next = wheel.next_due();
-    wheel.sleep_until(next);
-    if (next != kNever) arm_timer(next);
+    if (!mail) continue;
+    mailbox_.restart();
+    mailbox_.poll();
+  }
+}
+
+void Loop::post(std::function<void()> task) {
+  asio::post(mailbox_, [this, task = std::move(task)] {
+    refresh();
+    task();
   });
+  poller.interrupt();
 }
 
 }  // namespace outrigger::net

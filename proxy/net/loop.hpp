@@ -1,10 +1,13 @@
 // proxy/net/loop.hpp
 //
-// What every edge object of one worker shares: the event loop, its timers, the one scratch buffer that all connections
+// What every edge object of one worker shares: readiness and timers, the mailbox, the one scratch buffer that all connections
 // read through (an idle connection holds none), the head parser, the time of the event being handled. `now` is read
 // once per event, because a clock read per step would cost more than most steps.
 //
-// Threads: one worker; only `io.post` may be used by others.
+// One turn waits in epoll for readiness, for the wheel's next entry, or for mail. The mailbox is an Asio io_context, so
+// that other threads use Asio's `post`; it is polled when its bell has rung and costs a request nothing.
+//
+// Threads: one worker; `post` and `stop` are for any.
 #pragma once
 
 #include <array>
@@ -20,17 +23,25 @@
 #include "proxy/http/http_date.hpp"
 #include "proxy/net/asio.hpp"
 #include "proxy/net/buffer_account.hpp"
+#include "proxy/net/poller.hpp"
 #include "proxy/net/wheel.hpp"
 #include "proxy/telemetry/metric_shard.hpp"
 
 namespace outrigger::net {
 
-class Loop final : private WheelAlarm {
+class Loop {
  public:
   /// What a single receive may bring.
   static constexpr std::size_t kScratchBytes = 64 * 1024;
 
   Loop(std::uint32_t worker, std::uint64_t seed, BufferAccount& account, telemetry::WorkerRow& row);
+
+  /// Turns until stopped.
+  void run();
+  /// Runs `task` on this worker's thread, in order.
+  void post(std::function<void()> task);
+  /// Ends `run` after the present turn.
+  void stop() noexcept { stopped_ = true; }
 
   /// Reads the clock; every handler's first step.
   TimePoint refresh() noexcept;
@@ -45,7 +56,7 @@ class Loop final : private WheelAlarm {
     return {scratch_.get(), limit < kScratchBytes ? limit : kScratchBytes};
   }
 
-  IoContext io;
+  Poller poller;
   Wheel wheel;
   http::HeadParser parser;
   Buffer out;         // a message being written; empty between events
@@ -56,10 +67,8 @@ class Loop final : private WheelAlarm {
   telemetry::WorkerRow& row;
 
  private:
-  void wake_by(TimePoint at) noexcept override;
-  void arm_timer(TimePoint at);
-
-  SteadyTimer timer_;
+  IoContext mailbox_;
+  bool stopped_ = false;
   std::unique_ptr<char[]> scratch_;
   TimePoint now_;
   std::int64_t wall_offset_us_ = 0;  // wall clock minus steady clock

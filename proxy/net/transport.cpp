@@ -1,17 +1,18 @@
 #include "proxy/net/transport.hpp"
 
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <utility>
+
+#include "proxy/net/poller.hpp"
 
 namespace outrigger::net {
 namespace {
-
-constexpr int kRead = 0;
-constexpr int kWrite = 1;
-constexpr int kBroken = 2;
 
 IoResult io_result(ssize_t moved) noexcept {
   if (moved >= 0) return {IoStatus::ok, static_cast<std::size_t>(moved), 0};
@@ -26,92 +27,118 @@ short poll_events(int fd, short events) noexcept {
 
 }  // namespace
 
-template <int Which>
-struct Transport::Handler {
-  using allocator_type = HandlerAllocator<std::byte>;
-  Ref<Transport> transport;
-
-  allocator_type get_allocator() const noexcept {
-    return allocator_type{transport->memory_[Which == kWrite ? kWrite : kRead]};
-  }
-  void operator()(const error_code& error) const {
-    transport->watching_[Which] = false;
-    TransportOwner* owner = transport->owner_;
-    if (owner == nullptr || error) return;
-    if constexpr (Which == kRead) owner->on_readable();
-    if constexpr (Which == kWrite) owner->on_writable();
-    if constexpr (Which == kBroken) owner->on_broken();
-  }
-};
-
-Transport::Transport(IoContext& io, int descriptor, TransportOwner& owner)
-    : descriptor_(io.get_executor()), fd_(descriptor), owner_(&owner) {
-  error_code ignored;
-  descriptor_.assign(descriptor, ignored);
-  descriptor_.non_blocking(true, ignored);
+Transport::Transport(Poller& poller, int descriptor, TransportOwner& owner)
+    : poller_(poller), owner_(&owner), descriptor_(descriptor) {
+  add_reference();  // of the registration
+  poller_.add(*this);
 }
 
-template <int Which>
-void Transport::watch(Descriptor::wait_type what) {
-  if (watching_[Which] || owner_ == nullptr) return;
-  watching_[Which] = true;
-  descriptor_.async_wait(what, Handler<Which>{Ref<Transport>{this}});
+void Transport::announce(std::uint32_t events) noexcept {
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable_ = true;
+  if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) writable_ = true;
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) ended_ = true;
+  if ((events & EPOLLERR) != 0) broken_ = true;
 }
 
-void Transport::watch_read() { watch<kRead>(Descriptor::wait_read); }
-void Transport::watch_write() { watch<kWrite>(Descriptor::wait_write); }
-void Transport::watch_broken() { watch<kBroken>(Descriptor::wait_error); }
+/// Tells the owner what it wants to know; each telling may close us.
+void Transport::dispatch() {
+  if (owner_ != nullptr && want_read_ && readable_) {
+    want_read_ = false;
+    owner_->on_readable();
+  }
+  if (owner_ != nullptr && want_write_ && writable_) {
+    want_write_ = false;
+    owner_->on_writable();
+  }
+  if (owner_ != nullptr && want_broken_ && broken_) {
+    want_broken_ = false;
+    owner_->on_broken();
+  }
+}
+
+void Transport::watch_read() noexcept {
+  want_read_ = true;
+  if (readable_) poller_.tell_later(*this);
+}
+
+void Transport::watch_write() noexcept {
+  want_write_ = true;
+  if (writable_) poller_.tell_later(*this);
+}
+
+void Transport::watch_broken() noexcept {
+  want_broken_ = true;
+  if (broken_) poller_.tell_later(*this);
+}
+
+void Transport::wake() noexcept {
+  want_read_ = readable_ = true;
+  poller_.tell_later(*this);
+}
 
 IoResult Transport::recv(std::span<char> into) noexcept {
-  IoResult result = io_result(::recv(fd_, into.data(), into.size(), 0));
-  if (result.status == IoStatus::ok && result.bytes == 0 && !into.empty()) result.status = IoStatus::eof;
+  IoResult result = io_result(::recv(descriptor_, into.data(), into.size(), 0));
+  if (result.status == IoStatus::ok && result.bytes == 0) result.status = IoStatus::eof;
+  // A short read has emptied the socket: what comes next is announced anew. Only an end that is already known is not.
+  const bool emptied = result.status == IoStatus::again || (result.status == IoStatus::ok && result.bytes < into.size());
+  if (emptied && !ended_) readable_ = false;
+  return result;
+}
+
+IoResult Transport::sent(std::size_t asked, std::ptrdiff_t moved) noexcept {
+  const IoResult result = io_result(moved);
+  if (result.status != IoStatus::fault && result.bytes < asked) writable_ = false;
   return result;
 }
 
 IoResult Transport::send(std::string_view bytes) noexcept {
-  return io_result(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL));
+  return sent(bytes.size(), ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL));
 }
 
 IoResult Transport::send(std::span<const std::string_view> pieces) noexcept {
   iovec parts[kMaxPieces];
   std::size_t count = 0;
+  std::size_t asked = 0;
   for (const std::string_view piece : pieces) {
-    if (!piece.empty()) parts[count++] = {const_cast<char*>(piece.data()), piece.size()};
+    if (piece.empty()) continue;
+    parts[count++] = {const_cast<char*>(piece.data()), piece.size()};
+    asked += piece.size();
   }
-  if (count == 1) return send({static_cast<const char*>(parts[0].iov_base), parts[0].iov_len});
+  if (count == 0) return {};
+  if (count == 1) return send({static_cast<const char*>(parts[0].iov_base), asked});
   msghdr message{};
   message.msg_iov = parts;
   message.msg_iovlen = count;
-  return io_result(::sendmsg(fd_, &message, MSG_NOSIGNAL));
+  return sent(asked, ::sendmsg(descriptor_, &message, MSG_NOSIGNAL));
 }
 
 bool Transport::peer_has_closed() const noexcept {
-  return (poll_events(fd_, POLLRDHUP) & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+  return (poll_events(descriptor_, POLLRDHUP) & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 bool Transport::has_input() const noexcept {
-  return (poll_events(fd_, POLLIN | POLLRDHUP) & (POLLIN | POLLRDHUP | POLLHUP | POLLERR)) != 0;
+  return (poll_events(descriptor_, POLLIN | POLLRDHUP) & (POLLIN | POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 int Transport::connect_error() const noexcept {
   int error = 0;
   socklen_t size = sizeof error;
-  if (::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+  if (::getsockopt(descriptor_, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
   return error;
 }
 
-void Transport::shutdown_send() noexcept { ::shutdown(fd_, SHUT_WR); }
+void Transport::shutdown_send() noexcept { ::shutdown(descriptor_, SHUT_WR); }
 
 void Transport::close() noexcept {
   if (owner_ == nullptr) return;
   owner_ = nullptr;
-  error_code ignored;
-  descriptor_.close(ignored);
+  ::close(std::exchange(descriptor_, -1));  // which ends the registration, too
+  poller_.forget(*this);
 }
 
 void Transport::reset() noexcept {
   const linger now{.l_onoff = 1, .l_linger = 0};
-  if (owner_ != nullptr) ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  if (owner_ != nullptr) ::setsockopt(descriptor_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
   close();
 }
 

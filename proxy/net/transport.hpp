@@ -1,26 +1,30 @@
 // proxy/net/transport.hpp
 //
-// One connection's bytes, readiness style: `recv` and `send` never wait, `watch_*` asks to be told once when trying
-// again makes sense. No buffer is attached to a connection that waits, which a completion-style read would need; idle
-// connections therefore cost a few hundred bytes. All sides use this class alone, so that another byte layer (TLS on
-// the descriptor, an epoll set of our own) replaces one file.
+// One connection's bytes, readiness style: `recv` and `send` never wait, `watch_*` asks to be told once when trying again
+// makes sense. No buffer is attached to a connection that waits, which a completion-style read would need; idle
+// connections therefore cost a few hundred bytes. All sides use this class alone, so that another byte layer (TLS on the
+// descriptor) replaces one file.
 //
-// Life: an owner holds a Ref and detaches when it is done; a wait that is still pending keeps the object alive and
-// finds no owner. Handler memory is part of the object, so that waiting allocates nothing.
+// The descriptor is registered with the worker's Poller once, edge-triggered, for everything; what was announced is
+// remembered here until an attempt finds it used up. Asking costs no system call, where an Asio wait costs one
+// epoll_ctl each: two per proxied request, measured at a tenth of its whole CPU time.
+//
+// Life: an owner holds a Ref; the registration holds another, which `close` hands to the poller to drop after the
+// present batch of events. A closed transport has no owner and says nothing more.
 //
 // Threads: one worker.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <new>
 #include <span>
 #include <string_view>
 
-#include "proxy/net/asio.hpp"
 #include "proxy/net/intrusive.hpp"
 
 namespace outrigger::net {
+
+class Poller;
 
 enum class IoStatus : std::uint8_t {
   ok,     // `bytes` were moved; fewer than asked for means that trying again now is pointless
@@ -46,54 +50,10 @@ class TransportOwner {
   ~TransportOwner() = default;
 };
 
-/// Room for one pending handler at a time, inside its owner.
-class HandlerMemory {
- public:
-  static constexpr std::size_t kBytes = 160;
-  void* allocate(std::size_t bytes) {
-    if (in_use_ || bytes > kBytes) return ::operator new(bytes);
-    in_use_ = true;
-    return storage_;
-  }
-  void deallocate(void* memory) noexcept {
-    if (memory == static_cast<void*>(storage_)) {
-      in_use_ = false;
-    } else {
-      ::operator delete(memory);
-    }
-  }
-
- private:
-  alignas(std::max_align_t) std::byte storage_[kBytes];
-  bool in_use_ = false;
-};
-
-template <class T>
-class HandlerAllocator {
- public:
-  using value_type = T;
-  explicit HandlerAllocator(HandlerMemory& memory) noexcept : memory_(&memory) {}
-  template <class U>
-  HandlerAllocator(const HandlerAllocator<U>& other) noexcept : memory_(other.memory_) {}
-
-  T* allocate(std::size_t count) { return static_cast<T*>(memory_->allocate(count * sizeof(T))); }
-  void deallocate(T* memory, std::size_t) noexcept { memory_->deallocate(memory); }
-
-  template <class U>
-  bool operator==(const HandlerAllocator<U>& other) const noexcept {
-    return memory_ == other.memory_;
-  }
-
- private:
-  template <class U>
-  friend class HandlerAllocator;
-  HandlerMemory* memory_;
-};
-
 class Transport : public Counted<Transport> {
  public:
-  /// Takes over a connected or connecting, non-blocking descriptor.
-  Transport(IoContext& io, int descriptor, TransportOwner& owner);
+  /// Takes over a connected, connecting or listening descriptor, which must be non-blocking.
+  Transport(Poller& poller, int descriptor, TransportOwner& owner);
 
   IoResult recv(std::span<char> into) noexcept;
   IoResult send(std::string_view bytes) noexcept;
@@ -104,9 +64,13 @@ class Transport : public Counted<Transport> {
   std::size_t pending() const noexcept { return 0; }
 
   /// Ask once; the owner is told once. Asking again while asked is nothing.
-  void watch_read();
-  void watch_write();
-  void watch_broken();
+  void watch_read() noexcept;
+  void watch_write() noexcept;
+  void watch_broken() noexcept;
+  /// Tells the owner `on_readable` in a later turn of the loop, whatever the descriptor says.
+  void wake() noexcept;
+  /// The owner has found that there is nothing more to accept.
+  void set_exhausted() noexcept { readable_ = false; }
 
   /// Whether the peer has closed its side or reset, looked up without reading.
   bool peer_has_closed() const noexcept;
@@ -120,23 +84,31 @@ class Transport : public Counted<Transport> {
   void close() noexcept;
   /// Closes with a reset instead of an orderly end.
   void reset() noexcept;
-  bool open() const noexcept { return owner_ != nullptr; }
-  int descriptor() { return descriptor_.native_handle(); }
+  int descriptor() const noexcept { return descriptor_; }
 
  private:
   friend class Counted<Transport>;
+  friend class Poller;
   void last_reference_gone() noexcept { delete this; }
+  void announce(std::uint32_t events) noexcept;
+  void dispatch();
+  IoResult sent(std::size_t asked, std::ptrdiff_t moved) noexcept;
 
-  template <int Which>
-  struct Handler;
-  template <int Which>
-  void watch(Descriptor::wait_type what);
-
-  Descriptor descriptor_;
-  int fd_;
+  Poller& poller_;
   TransportOwner* owner_;
-  bool watching_[3] = {false, false, false};
-  HandlerMemory memory_[2];
+  Transport* next_ = nullptr;         // in the poller's list of those to tell
+  Transport* next_closed_ = nullptr;  // and of those that have closed
+  int descriptor_;
+  bool listed_ = false;
+  // What has been announced and not been used up,
+  bool readable_ = false;
+  bool writable_ = false;
+  bool broken_ = false;
+  bool ended_ = false;  // the peer has closed its side
+  // and what the owner wants to be told.
+  bool want_read_ = false;
+  bool want_write_ = false;
+  bool want_broken_ = false;
 };
 
 }  // namespace outrigger::net

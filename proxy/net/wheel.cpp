@@ -9,7 +9,7 @@ constexpr std::int64_t kTickNs = 1'000'000;
 
 }  // namespace
 
-Wheel::Wheel(TimePoint origin, WheelAlarm* alarm) noexcept : origin_(origin), alarm_(alarm) {
+Wheel::Wheel(TimePoint origin) noexcept : origin_(origin) {
   for (auto& level : heads_) {
     for (Head& head : level) head.next_ = head.prev_ = &head;
   }
@@ -35,10 +35,6 @@ void Wheel::arm(WheelEntry& entry, TimePoint at) noexcept {
   entry.tick_ = tick_at_or_after(at);
   if (entry.tick_ <= tick_) entry.tick_ = tick_ + 1;
   insert(entry);
-  if (alarm_ != nullptr && at < wake_at_) {
-    wake_at_ = at;
-    alarm_->wake_by(at);
-  }
 }
 
 void Wheel::insert(WheelEntry& entry) noexcept {

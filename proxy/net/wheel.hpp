@@ -48,18 +48,9 @@ class WheelEntry {
   std::uint64_t tick_ = 0;
 };
 
-/// Who lets the wheel turn: told when something is armed earlier than it meant to look next.
-class WheelAlarm {
- public:
-  virtual void wake_by(TimePoint at) noexcept = 0;
-
- protected:
-  ~WheelAlarm() = default;
-};
-
 class Wheel {
  public:
-  explicit Wheel(TimePoint origin, WheelAlarm* alarm = nullptr) noexcept;
+  explicit Wheel(TimePoint origin) noexcept;
   Wheel(const Wheel&) = delete;
   Wheel& operator=(const Wheel&) = delete;
   /// Entries still armed are forgotten.
@@ -71,8 +62,6 @@ class Wheel {
 
   /// Fires everything due at `now`.
   void advance(TimePoint now);
-  /// The owner's word that it will look again at `at`, or when alarmed before.
-  void sleep_until(TimePoint at) noexcept { wake_at_ = at; }
 
   /// A time at or before the earliest entry's; kNever when none is armed.
   TimePoint next_due() const noexcept;
@@ -94,8 +83,6 @@ class Wheel {
   bool empty(const Head& head) const noexcept { return head.next_ == &head; }
 
   TimePoint origin_;
-  WheelAlarm* alarm_;
-  TimePoint wake_at_ = kNever;
   std::uint64_t tick_ = 0;  // everything due at or before it has fired
   std::array<std::array<Head, kSlots>, kLevels> heads_;
   mutable std::array<std::uint64_t, kLevels> occupied_{};  // one bit per slot that may hold entries

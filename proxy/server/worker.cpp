@@ -36,15 +36,7 @@ void Worker::join() {
 void Worker::run() {
   const std::string name = "worker-" + std::to_string(setup_.index);
   ::pthread_setname_np(::pthread_self(), name.c_str());
-  const auto work = net::asio::make_work_guard(loop_.io);
-  loop_.io.run();
-}
-
-void Worker::post(std::function<void()> task) {
-  net::asio::post(loop_.io, [this, task = std::move(task)] {
-    loop_.refresh();
-    task();
-  });
+  loop_.run();
 }
 
 /// Makes the worker's own view of a snapshot and puts it in force.
@@ -126,7 +118,7 @@ void Worker::stop() {
   edge_.close_connections();
   for (auto& [name, pool] : pools_) pool->retire();
   pools_.clear();
-  loop_.io.stop();
+  loop_.stop();
 }
 
 }  // namespace outrigger::server

@@ -55,7 +55,7 @@ class Worker final : private net::AcceptSink {
   void join();
 
   /// Runs `task` on the worker's thread, in order. Threads: any.
-  void post(std::function<void()> task);
+  void post(std::function<void()> task) { loop_.post(std::move(task)); }
 
   // On the worker's thread (post them):
   /// Begins to drain: quiet connections close; listeners that are not local stop.

@@ -91,8 +91,9 @@ inline constexpr Reason kStopReasons[] = {
 inline constexpr Reason kConnectResults[] = {Reason::success, Reason::connect_refused, Reason::connect_error,
                                              Reason::connect_timeout};
 
-inline constexpr std::string_view kStageNames[kStages] = {
-    "", "read", "route", "deadline", "cache", "rate_limit", "throttle", "bulkhead", "attempts", "relay", "settle"};
+inline constexpr std::string_view kStageNames[kStages] = {"unknown",  "read",       "route",    "deadline",
+                                                          "cache",    "rate_limit", "throttle", "bulkhead",
+                                                          "attempts", "relay",      "settle"};
 inline constexpr std::size_t kStagesNow[] = {3, 8, 9};
 
 }  // namespace outrigger::telemetry

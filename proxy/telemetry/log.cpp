@@ -18,7 +18,7 @@ namespace outrigger::telemetry {
 namespace {
 
 constexpr int kPassMs = 50;
-constexpr std::size_t kBatchBytes = 64 * 1024;
+constexpr std::size_t kBatchBytes = std::size_t{64} * 1024;
 constexpr int kLinesPerPass = 8192;  // of one ring, so that a busy worker cannot keep the others waiting
 constexpr std::array<std::string_view, 4> kLevelNames = {"debug", "info", "warn", "error"};
 

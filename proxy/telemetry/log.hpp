@@ -12,6 +12,7 @@
 #pragma once
 
 #include <atomic>
+#include <concepts>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
@@ -40,7 +41,9 @@ std::optional<LogLevel> parse_log_level(std::string_view name) noexcept;
 /// A named value of a line.
 struct LogField {
   LogField(std::string_view field_name, std::string_view text) noexcept : name(field_name), value(text) {}
-  LogField(std::string_view field_name, std::int64_t whole) noexcept : name(field_name), number(whole) {}
+  template <std::integral Whole>
+  LogField(std::string_view field_name, Whole whole) noexcept
+      : name(field_name), number(static_cast<std::int64_t>(whole)) {}
 
   std::string_view name;
   std::string_view value;
@@ -52,7 +55,7 @@ struct LogConfig {
   LogFormat format = LogFormat::json;
   std::string file = "stderr";
   std::string access_file = {};  // empty: no access log
-  std::size_t ring_bytes = 256 * 1024;
+  std::size_t ring_bytes = std::size_t{256} * 1024;
 };
 
 /// Microseconds of Unix time.

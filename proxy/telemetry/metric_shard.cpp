@@ -1,6 +1,7 @@
 #include "proxy/telemetry/metric_shard.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace outrigger::telemetry {
 namespace {
@@ -52,11 +53,18 @@ auto* row(Rows& rows, Key&& key, std::size_t workers, std::uint32_t worker, cons
   return found->second[worker].get();
 }
 
+template <class Row>
+std::vector<MetricRegistry::Named<Row>> list(const std::map<std::string, MetricRegistry::PerWorker<Row>>& rows) {
+  std::vector<MetricRegistry::Named<Row>> listed;
+  for (const auto& [name, per_worker] : rows) listed.push_back({name, per_worker});
+  return listed;
+}
+
 }  // namespace
 
 Buckets::Buckets(std::vector<double> upper_seconds) : seconds(std::move(upper_seconds)) {
   ns.reserve(seconds.size());
-  for (const double bound : seconds) ns.push_back(static_cast<std::int64_t>(bound * 1e9 + 0.5));
+  for (const double bound : seconds) ns.push_back(std::llround(bound * 1e9));
 }
 
 Histogram::Histogram(const Buckets& buckets) : buckets_(&buckets), cells_(new Counter[buckets.ns.size() + 2]) {}
@@ -94,33 +102,46 @@ void record_refusal(const exchange::Timeline& timeline, PolicyRow& policy) noexc
   record_request(timeline, policy);
 }
 
+MetricRegistry::All MetricRegistry::all() const {
+  const std::lock_guard lock(mutex_);
+  All found{.buckets = buckets_,
+            .workers = workers_,
+            .policies = list(policies_),
+            .attempts = {},
+            .budgets = list(budgets_),
+            .listeners = list(listeners_),
+            .upstreams = list(upstreams_)};
+  for (const auto& [key, rows] : attempts_) found.attempts.push_back({key.first, key.second, rows});
+  return found;
+}
+
 MetricRegistry::MetricRegistry(std::uint32_t workers, std::vector<double> bucket_seconds)
     : buckets_(std::move(bucket_seconds)) {
   for (std::uint32_t i = 0; i < workers; ++i) workers_.push_back(std::make_unique<WorkerRow>());
 }
 
 PolicyRow* MetricRegistry::policy_row(std::uint32_t worker, std::string_view policy) {
-  const auto held = hold();
+  const std::lock_guard lock(mutex_);
   return row(policies_, std::string{policy}, workers_.size(), worker, buckets_);
 }
 
 AttemptRow* MetricRegistry::attempt_row(std::uint32_t worker, std::string_view policy, std::string_view upstream) {
-  const auto held = hold();
+  const std::lock_guard lock(mutex_);
   return row(attempts_, std::pair{std::string{policy}, std::string{upstream}}, workers_.size(), worker, buckets_);
 }
 
 BudgetRow* MetricRegistry::budget_row(std::uint32_t worker, std::string_view budget) {
-  const auto held = hold();
+  const std::lock_guard lock(mutex_);
   return row(budgets_, std::string{budget}, workers_.size(), worker);
 }
 
 ListenerRow* MetricRegistry::listener_row(std::uint32_t worker, std::string_view listener) {
-  const auto held = hold();
+  const std::lock_guard lock(mutex_);
   return row(listeners_, std::string{listener}, workers_.size(), worker);
 }
 
 UpstreamRow* MetricRegistry::upstream_row(std::uint32_t worker, std::string_view upstream) {
-  const auto held = hold();
+  const std::lock_guard lock(mutex_);
   return row(upstreams_, std::string{upstream}, workers_.size(), worker);
 }
 

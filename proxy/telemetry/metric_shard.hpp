@@ -158,27 +158,38 @@ class MetricRegistry {
 
   template <class Row>
   using PerWorker = std::vector<std::unique_ptr<Row>>;
+  /// One name with its rows; both stay where they are as long as the registry.
   template <class Row>
-  using ByName = std::map<std::string, PerWorker<Row>, std::less<>>;
-  using ByPolicyAndUpstream = std::map<std::pair<std::string, std::string>, PerWorker<AttemptRow>>;
-
-  /// Keeps rows from being added while the maps are read.
-  [[nodiscard]] std::unique_lock<std::mutex> hold() const { return std::unique_lock(mutex_); }
-
-  const Buckets& buckets() const noexcept { return buckets_; }
-  const ByName<PolicyRow>& policies() const noexcept { return policies_; }
-  const ByPolicyAndUpstream& attempts() const noexcept { return attempts_; }
-  const ByName<BudgetRow>& budgets() const noexcept { return budgets_; }
-  const ByName<ListenerRow>& listeners() const noexcept { return listeners_; }
-  const ByName<UpstreamRow>& upstreams() const noexcept { return upstreams_; }
-  const PerWorker<WorkerRow>& workers() const noexcept { return workers_; }
+  struct Named {
+    std::string_view name;
+    const PerWorker<Row>& rows;
+  };
+  struct NamedAttempts {
+    std::string_view policy;
+    std::string_view upstream;
+    const PerWorker<AttemptRow>& rows;
+  };
+  struct All {
+    const Buckets& buckets;
+    const PerWorker<WorkerRow>& workers;
+    std::vector<Named<PolicyRow>> policies;
+    std::vector<NamedAttempts> attempts;
+    std::vector<Named<BudgetRow>> budgets;
+    std::vector<Named<ListenerRow>> listeners;
+    std::vector<Named<UpstreamRow>> upstreams;
+  };
+  /// What there is to read at this moment, in the order of names.
+  All all() const;
 
  private:
+  template <class Row>
+  using ByName = std::map<std::string, PerWorker<Row>>;
+
   mutable std::mutex mutex_;
   const Buckets buckets_;
   PerWorker<WorkerRow> workers_;
   ByName<PolicyRow> policies_;
-  ByPolicyAndUpstream attempts_;
+  std::map<std::pair<std::string, std::string>, PerWorker<AttemptRow>> attempts_;
   ByName<BudgetRow> budgets_;
   ByName<ListenerRow> listeners_;
   ByName<UpstreamRow> upstreams_;

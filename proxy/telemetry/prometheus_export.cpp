@@ -1,6 +1,7 @@
 #include "proxy/telemetry/prometheus_export.hpp"
 
 #include <algorithm>
+#include <array>
 #include <sstream>
 #include <string_view>
 #include <utility>
@@ -26,15 +27,16 @@ constexpr std::size_t at(E enumerator) noexcept {
   return static_cast<std::size_t>(enumerator);
 }
 
-/// Calls `visit` for every reason; which of them matter is the caller's to say.
-template <class Visit>
-void for_each_reason(Visit visit) {
-  for (std::size_t i = 0; i < kReasonCount; ++i) visit(static_cast<Reason>(i));
+template <class E, std::size_t kCount>
+constexpr std::array<E, kCount> enumerators() noexcept {
+  std::array<E, kCount> list{};
+  for (std::size_t i = 0; i < kCount; ++i) list[i] = static_cast<E>(i);
+  return list;
 }
-template <class Visit>
-void for_each_kind(Visit visit) {
-  for (std::size_t i = 0; i < exchange::kAttemptKinds; ++i) visit(static_cast<AttemptKind>(i));
-}
+constexpr auto kAllReasons = enumerators<Reason, kReasonCount>();
+constexpr auto kAllKinds = enumerators<AttemptKind, exchange::kAttemptKinds>();
+constexpr auto kAllOutcomes = enumerators<Outcome, kOutcomes>();
+constexpr auto kAllRequestOutcomes = enumerators<RequestOutcome, exchange::kRequestOutcomes>();
 
 std::string_view code_of(Reason reason) noexcept {
   switch (reason) {
@@ -52,208 +54,185 @@ std::string_view code_of(Reason reason) noexcept {
 
 // ---- families of the workers' rows ----------------------------------------------------------
 
-void add_requests(Scrape& scrape, const MetricRegistry& registry) {
-  Family total = scrape.counter("requests_total", "Finished requests.");
-  for (const auto& [policy, rows] : registry.policies()) {
-    const auto add = [&, &policy_name = policy](std::string_view code, Reason reason, std::uint64_t count) {
-      total.add({{"policy", policy_name},
-                 {"code", code},
-                 {"outcome", to_string(exchange::outcome_of(reason))},
-                 {"reason", to_string(reason)}},
-                count);
-    };
-    const bool routed = policy != kUnrouted;
-    for_each_reason([&, &policy_rows = rows](Reason reason) {
+using All = MetricRegistry::All;
+
+void add_requests(Scrape& scrape, const All& all) {
+  Family family = scrape.counter("requests_total", "Finished requests.");
+  for (const auto& [policy, rows] : all.policies) {
+    for (const Reason reason : kAllReasons) {
       std::uint64_t count = sum(
-          policy_rows, [&](const PolicyRow& row) -> auto& { return row.requests[at(reason)]; });
-      if (count == 0 && !(routed && contains(kRoutedReasons, reason))) return;
+          rows, [reason](const PolicyRow& row) -> auto& { return row.requests[at(reason)]; });
+      if (count == 0 && (policy == kUnrouted || !contains(kRoutedReasons, reason))) continue;
+      const std::string_view outcome = to_string(exchange::outcome_of(reason));
+      const std::string_view name = to_string(reason);
       if (reason == Reason::success) {
         // Read after the sum it is part of, so it may be ahead of it for an instant.
-        const auto redirects =
-            std::min(count, sum(
-                                policy_rows, [](const PolicyRow& row) -> auto& { return row.redirects; }));
-        add("3xx", reason, redirects);
+        std::uint64_t redirects = sum(
+            rows, [](const PolicyRow& row) -> auto& { return row.redirects; });
+        redirects = std::min(redirects, count);
         count -= redirects;
+        family.add({{"policy", policy}, {"code", "3xx"}, {"outcome", outcome}, {"reason", name}}, redirects);
       }
-      add(code_of(reason), reason, count);
-    });
+      family.add({{"policy", policy}, {"code", code_of(reason)}, {"outcome", outcome}, {"reason", name}}, count);
+    }
   }
 }
 
-void add_request_durations(Scrape& scrape, const MetricRegistry& registry) {
-  Family family =
-      scrape.histogram("request_duration_seconds", "From the end of the request head to the end of the request.");
-  for (const auto& [policy, rows] : registry.policies()) {
-    for (std::size_t i = 0; i < exchange::kRequestOutcomes; ++i) {
-      const auto outcome = static_cast<RequestOutcome>(i);
+void add_request_durations(Scrape& scrape, const All& all) {
+  Family family = scrape.histogram("request_duration_seconds", "From the end of the request's head to its end.");
+  for (const auto& [policy, rows] : all.policies) {
+    for (const RequestOutcome outcome : kAllRequestOutcomes) {
       auto merged = merge(
-          rows, registry.buckets(), [&](const PolicyRow& row) -> auto& { return row.duration[i]; });
+          rows, all.buckets, [outcome](const PolicyRow& row) -> auto& { return row.duration[at(outcome)]; });
       if (merged.sample_count == 0 && (policy == kUnrouted || !contains(kOutcomesNow, outcome))) continue;
       family.add({{"policy", policy}, {"outcome", to_string(outcome)}}, std::move(merged));
     }
   }
 }
 
-void add_requests_in_flight(Scrape& scrape, const MetricRegistry& registry) {
+void add_requests_in_flight(Scrape& scrape, const All& all) {
   Family family = scrape.gauge("requests_in_flight", "Requests under way.");
-  for (const auto& [policy, rows] : registry.policies()) {
+  for (const auto& [policy, rows] : all.policies) {
     if (policy == kUnrouted) continue;
-    const std::int64_t count = sum(
-        rows, [](const PolicyRow& row) -> auto& { return row.in_flight; });
-    family.add({{"policy", policy}}, static_cast<double>(count));
+    family.add({{"policy", policy}}, sum(
+                                         rows, [](const PolicyRow& row) -> auto& { return row.in_flight; }));
   }
 }
 
-void add_attempts(Scrape& scrape, const MetricRegistry& registry) {
+void add_attempts(Scrape& scrape, const All& all) {
   Family family = scrape.counter("attempts_total", "Ended attempts at an upstream.");
-  for (const auto& [key, rows] : registry.attempts()) {
-    for_each_kind([&, &names = key, &upstream_rows = rows](AttemptKind kind) {
-      for (std::size_t i = 0; i < kOutcomes; ++i) {
-        const auto outcome = static_cast<Outcome>(i);
-        for_each_reason([&](Reason reason) {
+  for (const auto& [policy, upstream, rows] : all.attempts) {
+    for (const AttemptKind kind : kAllKinds) {
+      for (const Outcome outcome : kAllOutcomes) {
+        for (const Reason reason : kAllReasons) {
           const std::uint64_t count = sum(
-              upstream_rows, [&](const AttemptRow& row) -> auto& { return row.attempts[at(kind)][i][at(reason)]; });
+              rows, [ kind, outcome, reason ](const AttemptRow& row) -> auto& {
+                return row.attempts[at(kind)][at(outcome)][at(reason)];
+              });
           const bool expected = contains(kKindsNow, kind) && contains(kAttemptResults, AttemptResult{outcome, reason});
-          if (count == 0 && !expected) return;
-          family.add({{"policy", names.first},
-                      {"upstream", names.second},
+          if (count == 0 && !expected) continue;
+          family.add({{"policy", policy},
+                      {"upstream", upstream},
                       {"kind", to_string(kind)},
                       {"outcome", to_string(outcome)},
                       {"reason", to_string(reason)}},
                      count);
-        });
+        }
       }
-    });
+    }
   }
 }
-
-/// The rows of one policy at all its upstreams, taken together.
-using AttemptHistograms = std::map<std::string, std::vector<ClientMetric::Histogram>, std::less<>>;
 
 void add_to(ClientMetric::Histogram& total, const ClientMetric::Histogram& part) {
-  if (total.bucket.empty()) {
-    total = part;
-    return;
-  }
   total.sample_count += part.sample_count;
   total.sample_sum += part.sample_sum;
-  for (std::size_t i = 0; i < total.bucket.size(); ++i)
+  for (std::size_t i = 0; i < total.bucket.size(); ++i) {
     total.bucket[i].cumulative_count += part.bucket[i].cumulative_count;
+  }
 }
 
-void add_attempt_durations(Scrape& scrape, const MetricRegistry& registry) {
-  AttemptHistograms totals;
-  for (const auto& [key, rows] : registry.attempts()) {
-    auto& by_kind = totals[key.first];
-    by_kind.resize(exchange::kAttemptKinds);
-    for_each_kind([&, &upstream_rows = rows](AttemptKind kind) {
-      add_to(by_kind[at(kind)], merge(
-                                    upstream_rows, registry.buckets(), [&](const AttemptRow& row) -> auto& {
-                                      return row.duration[at(kind)];
-                                    }));
-    });
-  }
+/// The rows of one policy at its upstreams stand beside each other and become one series per kind.
+void add_attempt_durations(Scrape& scrape, const All& all) {
   Family family = scrape.histogram("attempt_duration_seconds", "From the start of an attempt to its end.");
-  for (auto& [policy, by_kind] : totals) {
-    for_each_kind([&, &policy_name = policy, &histograms = by_kind](AttemptKind kind) {
-      ClientMetric::Histogram& merged = histograms[at(kind)];
-      if (merged.sample_count == 0 && !contains(kKindsNow, kind)) return;
-      family.add({{"policy", policy_name}, {"kind", to_string(kind)}}, std::move(merged));
-    });
+  for (auto first = all.attempts.begin(); first != all.attempts.end();) {
+    const std::string_view policy = first->policy;
+    const auto end =
+        std::find_if(first, all.attempts.end(), [policy](const auto& each) { return each.policy != policy; });
+    for (const AttemptKind kind : kAllKinds) {
+      const auto pick = [kind](const AttemptRow& row) -> auto& { return row.duration[at(kind)]; };
+      ClientMetric::Histogram merged = merge(first->rows, all.buckets, pick);
+      for (auto next = first + 1; next != end; ++next) add_to(merged, merge(next->rows, all.buckets, pick));
+      if (merged.sample_count == 0 && !contains(kKindsNow, kind)) continue;
+      family.add({{"policy", policy}, {"kind", to_string(kind)}}, std::move(merged));
+    }
+    first = end;
   }
 }
 
-void add_suppressed(Scrape& scrape, const MetricRegistry& registry) {
+void add_suppressed(Scrape& scrape, const All& all) {
   Family family = scrape.counter("retries_suppressed_total", "Retryable results that were not retried, by why not.");
-  for (const auto& [policy, rows] : registry.policies()) {
-    for_each_reason([&, &policy_name = policy, &policy_rows = rows](Reason reason) {
+  for (const auto& [policy, rows] : all.policies) {
+    for (const Reason reason : kAllReasons) {
       const auto count = sum(
-          policy_rows, [&](const PolicyRow& row) -> auto& { return row.retries_suppressed[at(reason)]; });
-      if (count == 0 && (policy_name == kUnrouted || !contains(kStopReasons, reason))) return;
-      family.add({{"policy", policy_name}, {"reason", to_string(reason)}}, count);
-    });
+          rows, [reason](const PolicyRow& row) -> auto& { return row.retries_suppressed[at(reason)]; });
+      if (count == 0 && (policy == kUnrouted || !contains(kStopReasons, reason))) continue;
+      family.add({{"policy", policy}, {"reason", to_string(reason)}}, count);
+    }
   }
 }
 
-void add_deadlines(Scrape& scrape, const MetricRegistry& registry) {
+void add_deadlines(Scrape& scrape, const All& all) {
   Family family =
       scrape.counter("deadline_exceeded_total", "Requests whose deadline passed, by the stage they were in.");
-  for (const auto& [policy, rows] : registry.policies()) {
-    for (std::size_t stage = 1; stage < kStages; ++stage) {
+  for (const auto& [policy, rows] : all.policies) {
+    for (std::size_t stage = 0; stage < kStages; ++stage) {
       const auto count = sum(
-          rows, [&](const PolicyRow& row) -> auto& { return row.deadline_exceeded[stage]; });
+          rows, [stage](const PolicyRow& row) -> auto& { return row.deadline_exceeded[stage]; });
       if (count == 0 && (policy == kUnrouted || !contains(kStagesNow, stage))) continue;
       family.add({{"policy", policy}, {"stage", kStageNames[stage]}}, count);
     }
   }
 }
 
-void add_budget_decisions(Scrape& scrape, const MetricRegistry& registry) {
+void add_budget_decisions(Scrape& scrape, const All& all) {
   Family family = scrape.counter("budget_decisions_total", "Extra attempts that were asked for.");
-  for (const auto& [budget, rows] : registry.budgets()) {
-    for_each_kind([&, &budget_name = budget, &budget_rows = rows](AttemptKind kind) {
+  for (const auto& [budget, rows] : all.budgets) {
+    for (const AttemptKind kind : kAllKinds) {
       for (const bool allowed : {false, true}) {
         const auto count = sum(
-            budget_rows, [&](const BudgetRow& row) -> auto& { return row.decisions[at(kind)][allowed]; });
+            rows, [ kind, allowed ](const BudgetRow& row) -> auto& { return row.decisions[at(kind)][allowed]; });
         if (count == 0 && kind != AttemptKind::retry) continue;
-        family.add({{"budget", budget_name}, {"kind", to_string(kind)}, {"allowed", allowed ? "true" : "false"}},
-                   count);
+        family.add({{"budget", budget}, {"kind", to_string(kind)}, {"allowed", allowed ? "true" : "false"}}, count);
       }
-    });
+    }
   }
 }
 
-void add_listeners(Scrape& scrape, const MetricRegistry& registry) {
+void add_listeners(Scrape& scrape, const All& all) {
   Family open = scrape.gauge("downstream_connections", "Open client connections.");
-  for (const auto& [listener, rows] : registry.listeners()) {
-    const std::int64_t count = sum(
-        rows, [](const ListenerRow& row) -> auto& { return row.connections; });
-    open.add({{"listener", listener}}, static_cast<double>(count));
-  }
   Family total = scrape.counter("downstream_connections_total", "Accepted client connections.");
-  for (const auto& [listener, rows] : registry.listeners()) {
+  Family rejected =
+      scrape.counter("downstream_rejected_total", "What a listener turned away before there was a policy.");
+  for (const auto& [listener, rows] : all.listeners) {
+    open.add({{"listener", listener}}, sum(
+                                           rows, [](const ListenerRow& row) -> auto& { return row.connections; }));
     total.add({{"listener", listener}},
               sum(
                   rows, [](const ListenerRow& row) -> auto& { return row.connections_total; }));
-  }
-  Family rejected = scrape.counter("downstream_rejected_total", "Client connections that were turned away.");
-  for (const auto& [listener, rows] : registry.listeners()) {
-    for_each_reason([&, &listener_name = listener, &listener_rows = rows](Reason reason) {
+    for (const Reason reason : kAllReasons) {
       const auto count = sum(
-          listener_rows, [&](const ListenerRow& row) -> auto& { return row.rejected[at(reason)]; });
-      if (count != 0) rejected.add({{"listener", listener_name}, {"reason", to_string(reason)}}, count);
-    });
+          rows, [reason](const ListenerRow& row) -> auto& { return row.rejected[at(reason)]; });
+      if (count != 0) rejected.add({{"listener", listener}, {"reason", to_string(reason)}}, count);
+    }
   }
 }
 
-void add_upstreams(Scrape& scrape, const MetricRegistry& registry) {
+void add_upstreams(Scrape& scrape, const All& all) {
   Family open = scrape.gauge("upstream_connections", "Open connections to an upstream.");
-  for (const auto& [upstream, rows] : registry.upstreams()) {
-    const std::int64_t active = sum(
-        rows, [](const UpstreamRow& row) -> auto& { return row.active; });
-    const std::int64_t idle = sum(
-        rows, [](const UpstreamRow& row) -> auto& { return row.idle; });
-    open.add({{"upstream", upstream}, {"state", "active"}}, static_cast<double>(active));
-    open.add({{"upstream", upstream}, {"state", "idle"}}, static_cast<double>(idle));
-  }
   Family connects = scrape.counter("upstream_connects_total", "Connections made to an upstream, or not.");
-  for (const auto& [upstream, rows] : registry.upstreams()) {
-    for_each_reason([&, &upstream_name = upstream, &upstream_rows = rows](Reason reason) {
+  for (const auto& [upstream, rows] : all.upstreams) {
+    open.add({{"upstream", upstream}, {"state", "active"}},
+             sum(
+                 rows, [](const UpstreamRow& row) -> auto& { return row.active; }));
+    open.add({{"upstream", upstream}, {"state", "idle"}},
+             sum(
+                 rows, [](const UpstreamRow& row) -> auto& { return row.idle; }));
+    for (const Reason reason : kAllReasons) {
       const auto count = sum(
-          upstream_rows, [&](const UpstreamRow& row) -> auto& { return row.connects[at(reason)]; });
-      if (count == 0 && !contains(kConnectResults, reason)) return;
-      connects.add({{"upstream", upstream_name}, {"result", to_string(reason)}}, count);
-    });
+          rows, [reason](const UpstreamRow& row) -> auto& { return row.connects[at(reason)]; });
+      if (count == 0 && !contains(kConnectResults, reason)) continue;
+      connects.add({{"upstream", upstream}, {"result", to_string(reason)}}, count);
+    }
   }
 }
 
-void add_bytes(Scrape& scrape, const MetricRegistry& registry) {
+void add_bytes(Scrape& scrape, const All& all) {
   constexpr std::string_view kNames[kDirections] = {"downstream_in", "downstream_out", "upstream_in", "upstream_out"};
   Family family = scrape.counter("bytes_total", "Bytes received and sent.");
   for (std::size_t i = 0; i < kDirections; ++i) {
     family.add({{"direction", kNames[i]}},
                sum(
-                   registry.workers(), [&](const WorkerRow& row) -> auto& { return row.bytes[i]; }));
+                   all.workers, [i](const WorkerRow& row) -> auto& { return row.bytes[i]; }));
   }
 }
 
@@ -266,8 +245,8 @@ void add_budgets(Scrape& scrape, const GaugeSources& sources) {
   for (const BudgetLevels& budget : budgets) available.add({{"budget", budget.name}}, budget.available);
   Family in_flight = scrape.gauge("budget_in_flight", "Requests in their attempt loop, and extra attempts under way.");
   for (const BudgetLevels& budget : budgets) {
-    in_flight.add({{"budget", budget.name}, {"kind", "primary"}}, static_cast<double>(budget.requests_in_flight));
-    in_flight.add({{"budget", budget.name}, {"kind", "retry"}}, static_cast<double>(budget.extras_in_flight));
+    in_flight.add({{"budget", budget.name}, {"kind", "primary"}}, budget.requests_in_flight);
+    in_flight.add({{"budget", budget.name}, {"kind", "retry"}}, budget.extras_in_flight);
   }
 }
 
@@ -314,20 +293,18 @@ PrometheusExport::PrometheusExport(const MetricRegistry& registry, GaugeSources 
 
 std::vector<MetricFamily> PrometheusExport::Collect() const {
   Scrape scrape;
-  {
-    const auto held = registry_.hold();
-    add_requests(scrape, registry_);
-    add_request_durations(scrape, registry_);
-    add_requests_in_flight(scrape, registry_);
-    add_attempts(scrape, registry_);
-    add_attempt_durations(scrape, registry_);
-    add_suppressed(scrape, registry_);
-    add_deadlines(scrape, registry_);
-    add_budget_decisions(scrape, registry_);
-    add_listeners(scrape, registry_);
-    add_upstreams(scrape, registry_);
-    add_bytes(scrape, registry_);
-  }
+  const All all = registry_.all();
+  add_requests(scrape, all);
+  add_request_durations(scrape, all);
+  add_requests_in_flight(scrape, all);
+  add_attempts(scrape, all);
+  add_attempt_durations(scrape, all);
+  add_suppressed(scrape, all);
+  add_deadlines(scrape, all);
+  add_budget_decisions(scrape, all);
+  add_listeners(scrape, all);
+  add_upstreams(scrape, all);
+  add_bytes(scrape, all);
   add_budgets(scrape, sources_);
   add_endpoints(scrape, sources_);
   if (sources_.buffer_bytes) {

@@ -34,11 +34,11 @@ class Family {
     all.push_back({std::move(name), std::move(help), type, {}});
   }
 
-  void add(LabelList labels, double value) {
+  template <class Number>
+  void add(LabelList labels, Number number) {
     ClientMetric& metric = labelled(labels);
-    (type_ == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
+    (type_ == MetricType::Counter ? metric.counter.value : metric.gauge.value) = static_cast<double>(number);
   }
-  void add(LabelList labels, std::uint64_t value) { add(labels, static_cast<double>(value)); }
   void add(LabelList labels, ClientMetric::Histogram histogram) { labelled(labels).histogram = std::move(histogram); }
 
  private:

@@ -21,13 +21,14 @@ class Response(Message):
     interim: list = field(default_factory=list)
 
 
-def request(method="GET", target="/", headers=(), body=None, chunks=None, version="HTTP/1.1", host="rig.test"):
+def request(method="GET", target="/", headers=(), body=None, chunks=None, trailers=(), version="HTTP/1.1",
+            host="rig.test"):
     """The bytes of a request; `chunks` instead of `body` makes it chunked."""
     names = {name.lower() for name, _ in headers}
     fields = [("Host", host)] if host and "host" not in names else []
     fields += list(headers)
     if chunks is not None:
-        return head(f"{method} {target} {version}", [*fields, ("Transfer-Encoding", "chunked")]) + chunked(chunks)
+        return head(f"{method} {target} {version}", [*fields, ("Transfer-Encoding", "chunked")]) + chunked(chunks, trailers)
     if body is not None and "content-length" not in names:
         fields.append(("Content-Length", len(body)))
     return head(f"{method} {target} {version}", fields) + (body or b"")

@@ -7,6 +7,7 @@ import collections
 import json
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -23,6 +24,7 @@ from wire import BINARY, PATIENCE
 KEY = "t.Op"        # the policy key of a rig's one route
 INSTANCE = "rig"
 REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+HELD = ("downstream_connections", "requests_in_flight", "upstream_connections", "budget_in_flight", "buffer_bytes")
 SANITIZER_MARKS = ("Sanitizer", "runtime error:")
 
 
@@ -97,19 +99,28 @@ class Metrics:
     def sum(self, name, **labels):
         return sum(value for _, value in self.series(name, **labels))
 
+    def held(self):
+        """The gauges of what a client's going gives back, as far as they are not 0."""
+        return {(name, *labels.values()): value for name in HELD for labels, value in self.series(name)
+                if value and labels.get("state") != "idle"}
+
 
 class Proxy:
     """One running process."""
 
-    def __init__(self, config, arguments=("run", "--config", "{config}")):
+    def __init__(self, config, arguments=("run", "--config", "{config}"), beside=(), descriptors=None):
+        """`beside`: folders that the configuration includes files of; `descriptors`: how many it may have open."""
         self.folder = tempfile.mkdtemp(prefix="outrigger-e2e-")
         self.path = os.path.join(self.folder, "outrigger.yaml")
+        for folder in beside:
+            shutil.copytree(folder, os.path.join(self.folder, os.path.basename(folder)))
         self.write(config)
         self._stderr = os.path.join(self.folder, "stderr")
         with open(self._stderr, "wb") as errors:
             self.process = subprocess.Popen(
                 [BINARY, *(argument.format(config=self.path) for argument in arguments)], stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=errors)
+                stdout=subprocess.PIPE, stderr=errors, preexec_fn=descriptors and (
+                    lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))))
         self._said = b""
         self._timelines = None
         self.listeners, self.admin = {}, None
@@ -147,6 +158,12 @@ class Proxy:
         """Resident memory in bytes."""
         with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def processor_time(self):
+        """Seconds of processor time used so far."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as stat:
+            user, system = stat.read().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def send(self, number):
         self.process.send_signal(number)
@@ -294,10 +311,10 @@ class EndToEnd(unittest.TestCase):
         self._proxies.append(proxy)
         return proxy
 
-    def rig(self, script=(), *more_scripts, servers=None, endpoints=None, **config):
+    def rig(self, script=(), *more_scripts, servers=None, endpoints=None, descriptors=None, **config):
         """A ready proxy before one scripted server per script, or `servers`, each an endpoint of the upstream `up`."""
         ups = servers if servers is not None else [Upstream(each) for each in (script, *more_scripts)]
-        proxy = self.start(settings(endpoints or [up.name for up in ups], **config))
+        proxy = self.start(settings(endpoints or [up.name for up in ups], **config), descriptors=descriptors)
         rig = Rig(proxy, ups)
         self.addCleanup(self._close, rig)
         proxy.wait_ready()
@@ -306,7 +323,8 @@ class EndToEnd(unittest.TestCase):
     def _close(self, rig):
         rig.close_clients()
         try:
-            if rig.proxy.process.returncode is None:
+            if rig.proxy.process.poll() is None:
+                self.at_rest(rig)
                 rig.proxy.stop()
         finally:
             for upstream in rig.ups:
@@ -340,9 +358,8 @@ class EndToEnd(unittest.TestCase):
         return timeline
 
     def at_rest(self, rig):
-        """Waits until nothing is in flight on either side."""
-        self.becomes(lambda: (rig.metric("requests_in_flight"), rig.metric("upstream_connections", state="active")),
-                     (0, 0))
+        """Waits until nothing is connected, in flight or held, now that the clients have left."""
+        self.becomes(lambda: rig.proxy.metrics().held(), {})
 
     def given_up(self, connection):
         """Waits until the proxy has ended this upstream connection."""

@@ -29,7 +29,8 @@ UNSUPPORTED = {"hedge": "{ max_hedges: 1 }", "circuit": "{ failure_rate: 50% }",
                "bulkhead": "{ max_concurrent: 5 }", "adaptive_limit": "{ algorithm: aimd }",
                "adaptive_throttle": "{ failure_rate: 10% }", "fallback": "{ when: [5xx], respond: { status: 200 } }",
                "cache": "{ ttl: 5s }", "chaos": "{ seed: 1 }"}
-EXAMPLES = sorted(glob.glob(os.path.join(REPOSITORY, "config", "**", "*.yaml"), recursive=True))
+CONFIG = os.path.join(REPOSITORY, "config")
+EXAMPLES = sorted(glob.glob(os.path.join(CONFIG, "*.yaml")) + glob.glob(os.path.join(CONFIG, "examples", "*.yaml")))
 
 
 class CommandLine(EndToEnd):
@@ -123,7 +124,7 @@ class Check(CommandLine):
                 self.assertIn("not supported yet", found[0][3])
 
     def test_the_environment_is_expanded(self):
-        text = GOOD.replace("127.0.0.1:9001", "${OUTRIGGER_TEST_UPSTREAM}").replace("2s", "${OUTRIGGER_TEST_TIME:-2s}")
+        text = GOOD.replace("127.0.0.1:9001", '"${OUTRIGGER_TEST_UPSTREAM}"').replace("2s", "${OUTRIGGER_TEST_TIME:-2s}")
         self.assertEqual(self.findings(text, status=0, environment={"OUTRIGGER_TEST_UPSTREAM": "127.0.0.1:9001"}), [])
         found = self.findings(text)
         self.assertEqual(len(found), 1)
@@ -228,7 +229,7 @@ class Examples(CommandLine):
                     text = re.sub(r"(\blisten: *)[\w.]+:\d+", r"\g<1>127.0.0.1:0", file.read())
                 if not re.search(r"^admin:", text, re.M):
                     text += "\nadmin: { listen: 127.0.0.1:0 }\n"
-                proxy = self.start(text)
+                proxy = self.start(text, beside=glob.glob(os.path.join(os.path.dirname(path), "*.d")))
                 proxy.wait_ready()
                 self.assertEqual(proxy.call("/readyz").status, 200)
                 proxy.stop(number=signal.SIGINT)  # which does not wait for drain.delay

@@ -10,21 +10,24 @@ from wire import Truncated, chunked
 BODY = b"the quick brown fox"
 PIECES = [BODY[:9], BODY[9:]]
 CLOSE = (("Connection", "close"),)
+TRAILERS = (("X-Sum", "1"), ("X-Note", "two words"))
+OPEN_ENDED = Answer(body=BODY, framing="close")
 ANSWERS = [
     Answer(body=BODY),
     Answer(body=BODY, headers=CLOSE),
     Answer(body=PIECES, framing="chunked"),
     Answer(body=PIECES, framing="chunked", headers=CLOSE),
+    Answer(body=PIECES, framing="chunked", trailers=TRAILERS),
 ]
 
 
 def size(answer):
     """The bytes of an answer on the wire."""
-    return len(answer.head()) + len(chunked(PIECES) if answer.framing == "chunked" else BODY)
+    return len(answer.head()) + len(chunked(PIECES, answer.trailers) if answer.framing == "chunked" else BODY)
 
 
 class CutResponse(EndToEnd):
-    def loop(self, answer, end, policy, judge):
+    def loop(self, answer, end, policy, judge, version="HTTP/1.1"):
         """Asks once per byte, the first upstream connection of each request cut there; `judge` sees the outcome."""
         up = Upstream(lambda _: answer)
         gate = Gate(up.address)
@@ -34,7 +37,7 @@ class CutResponse(EndToEnd):
             gate.plan(Rule(cut_response=count, end=end))
             before = len(up.heads)
             with Client(rig.proxy.address) as client:
-                client.ask("GET", f"/{count}", headers=[("X-Request-Id", f"cut-{count}")])
+                client.ask("GET", f"/{count}", headers=[("X-Request-Id", f"cut-{count}")], version=version)
                 try:
                     response = client.response()
                 except (Truncated, ConnectionResetError):
@@ -73,14 +76,37 @@ class CutResponse(EndToEnd):
 
             self.loop(answer, "fin", None, judge)
 
-    def test_a_reset_in_place_of_the_end_of_the_body_is_no_end(self):
-        rig = self.rig([Answer(raw=b"HTTP/1.1 200 OK\r\n\r\n" + BODY, end="reset")])
-        client = rig.client().ask(headers=[("X-Request-Id", "cut-open")])
-        try:
-            self.assertEqual(client.response().status, 502)
-        except Truncated:
-            pass
-        self.assertEqual(rig.timeline("cut-open")["outcome"], "upstream_error")
+    def test_a_body_without_announced_end_is_whole_where_the_connection_ends_well_and_only_there(self):
+        head = len(OPEN_ENDED.head())
+        for version in ("HTTP/1.1", "HTTP/1.0"):
+            for end in ("fin", "reset"):
+                def judge(rig, count, response, attempts):
+                    self.assertEqual(attempts, 1)
+                    timeline = rig.timeline(f"cut-{count}")
+                    if count < head:
+                        self.assertEqual((response.status, timeline["outcome"]), (502, "upstream_error"))
+                    elif end == "fin":
+                        self.assertEqual((response.status, response.body, timeline["outcome"]),
+                                         (200, BODY[:count - head], "ok"))
+                    else:
+                        self.assertTrue(response is None or response.status == 502, "a reset is no end of a body")
+                        self.assertEqual(timeline["outcome"], "upstream_error")
+
+                self.loop(OPEN_ENDED, end, None, judge, version)
+
+    def test_an_old_client_sees_a_reset_where_the_end_would_look_like_the_end_of_the_body(self):
+        for answer in ANSWERS:
+            if answer.framing != "chunked":
+                continue
+            for end in ("fin", "reset"):
+                def judge(rig, count, response, attempts):
+                    if response is not None and response.status == 200:
+                        self.assertEqual((count, response.body), (size(answer), BODY))
+                    else:
+                        self.assertTrue(response is None or response.status == 502)
+                        self.assertNotEqual(rig.timeline(f"cut-{count}")["outcome"], "ok")
+
+                self.loop(answer, end, None, judge, "HTTP/1.0")
 
     def test_the_head_of_a_cut_answer_is_followed_by_the_end_of_the_connection(self):
         rig = self.rig([Answer(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", end="fin")])
@@ -95,7 +121,7 @@ class CutResponse(EndToEnd):
 class CutRequest(EndToEnd):
     def test_an_upload_that_stops_anywhere_never_looks_whole(self):
         rig = self.rig()
-        for data in (request("PUT", "/", body=BODY), request("PUT", "/", chunks=PIECES),
+        for data in (request("PUT", "/", body=BODY), request("PUT", "/", chunks=PIECES, trailers=TRAILERS),
                      request("POST", "/", chunks=[BODY])):
             for leave in (Client.close, Client.reset, Client.half_close):
                 for count in range(len(data)):

@@ -255,7 +255,7 @@ class Answers(EndToEnd):
     def test_switching_protocols_unasked_is_refused(self):
         rig = self.rig([Answer(raw=answer(b"Upgrade: x", b"Connection: upgrade", start=b"HTTP/1.1 101 Switching"))])
         response = rig.fetch()
-        self.assertEqual((response.status, response.get("X-Outrigger-Reason")), (502, "upgrade_refused"))
+        self.assertEqual((response.status, response.get("X-Outrigger-Reason")), (502, "protocol_error"))
 
 
 if __name__ == "__main__":

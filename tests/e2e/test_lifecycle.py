@@ -64,7 +64,8 @@ class Stop(EndToEnd):
                 response = client.response()
                 self.assertEqual((response.body, response.get("Connection", "").lower()), (b"done", "close"))
                 self.assertEqual(client.ending(), ("fin", b""))
-                rig.proxy.stop(expect=0)
+                self.assertEqual(rig.proxy.wait(), 0)
+                rig.proxy.stop()
 
     def test_during_the_delay_all_is_served_as_before(self):
         rig = self.rig(drain={"delay": "400ms", "grace": "5s"})
@@ -75,7 +76,7 @@ class Stop(EndToEnd):
         rig.proxy.stop()
 
     def test_interrupting_skips_the_delay(self):
-        rig = self.rig(drain={"delay": "1h", "grace": "5s"})
+        rig = self.rig(drain={"delay": "10m", "grace": "5s"})
         rig.proxy.send(signal.SIGINT)
         self.assertEqual(rig.proxy.wait(), 0)
         rig.proxy.stop()
@@ -161,7 +162,7 @@ class Reload(EndToEnd):
         self.becomes(lambda: rig.metric("config_last_reload_success"), 0)
         self.assertEqual(rig.metric("config_generation"), generation)
         self.assertIn("overall_timeout", rig.proxy.call("/config").body.decode().split("last_error", 1)[1])
-        self.assertIn("policies.t.Op.overall_timeout", rig.proxy.stderr())
+        eventually(lambda: "policies.t.Op.overall_timeout" in rig.proxy.stderr(), "the log names the key")
         self.assertEqual(rig.fetch().status, 200)
         self.reload(rig, settings([rig.up.name], policy={"overall_timeout": "3s"}))
         self.assertEqual(rig.metric("config_last_reload_success"), 1)
@@ -212,13 +213,6 @@ class Reload(EndToEnd):
         rig.proxy.send(signal.SIGHUP)
         eventually(lambda: "restart" in rig.proxy.stderr(), "the log asks for a restart")
         self.assertEqual(rig.fetch().status, 200)
-
-    def test_a_changed_file_is_noticed_without_a_signal(self):
-        rig = self.rig()
-        before = rig.metric("config_generation")
-        rig.proxy.write(settings([rig.up.name], policy={"overall_timeout": "7s"}))
-        eventually(lambda: rig.metric("config_generation") > before, "the file is read again")
-        self.assertEqual(rig.timeline(rig.fetch())["deadline_ms"], 7000)
 
 
 class Quiet(EndToEnd):

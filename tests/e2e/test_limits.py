@@ -3,7 +3,7 @@ import threading
 import unittest
 
 from harness import EndToEnd, retry, settled, story
-from upstream import Answer
+from upstream import Answer, Upstream
 from wire import Truncated, head
 
 KIB = 1024
@@ -143,7 +143,8 @@ class Times(EndToEnd):
 
     def test_a_client_held_back_by_us_is_not_idle(self):
         hold = threading.Event()
-        rig = self.rig([Answer(hold_read=hold)], limits={"body_idle_timeout": "200ms", "write_idle_timeout": "10s"},
+        up = Upstream([Answer(hold_read=hold)], keep_bodies=False)
+        rig = self.rig(servers=[up], limits={"body_idle_timeout": "200ms", "write_idle_timeout": "10s"},
                        policy={"overall_timeout": "1m"})
         client = rig.client()
         sent = 0

@@ -248,13 +248,20 @@ class LastRealAnswer(EndToEnd):
         for framing in ("length", "chunked"):
             for body in (b"a real answer", BIG):
                 with self.subTest(framing=framing, size=len(body)):
-                    rig = self.rig([unavailable(body, framing=framing, headers=[("X-Real", "1")]), RESET],
-                                   policy=retry(2))
+                    real = unavailable(body, framing=framing, headers=[("X-Real", "1"), ("Connection", "close")])
+                    rig = self.rig([real, RESET], policy=retry(2))
                     response = rig.fetch()
                     self.assertEqual((response.body == body, response.get("X-Real")), (True, "1"))
                     self.check(rig, response, 503, "http_5xx", ["primary http_503", "retry reset"],
                                "attempts_exhausted",
                                outcome="upstream_error", upstream=2)
+
+    def test_a_kept_answer_survives_a_retry_that_also_fails_to_reconnect(self):
+        rig = self.rig([unavailable(b"real"), RESET, RESET], policy=retry(2))
+        response = rig.fetch()
+        self.assertEqual(response.body, b"real")
+        self.check(rig, response, 503, "http_5xx", ["primary http_503", "retry reconnect", "reconnect reset"],
+                   "attempts_exhausted", outcome="upstream_error", upstream=3)
 
     def test_a_kept_answer_is_relayed_when_nothing_listens_any_more(self):
         up = Upstream([unavailable(BIG)])

@@ -27,12 +27,15 @@ class Answer:
     body: object = b""
     framing: str = "length"   # length | chunked | close (the end of the connection ends the body) | none (no body)
     length: int | None = None  # of a body whose pieces are not known beforehand
+    trailers: tuple = ()      # behind the last chunk
     interim: tuple = ()       # heads before the final one: (status, headers)
     early: bool = False       # answered before the request's body is read
+    echo: bool = False        # answers with the request's body, piece by piece as it comes
     hold: threading.Event | None = None       # waited for before the first byte of the answer
     hold_read: threading.Event | None = None  # waited for before the request's body is read
     hold_body: threading.Event | None = None  # waited for between head and body
-    raw: bytes | None = None  # sent instead of all of that
+    raw: bytes | None = None  # sent instead of all of that, before hold_body
+    rest: bytes = b""         # sent after raw and hold_body
     end: str = "keep"         # keep | fin | reset: what happens to the connection afterwards
 
     def head(self):
@@ -149,6 +152,8 @@ class Upstream:
         request.method, request.target, request.version = request.start.split(" ")
         self.heads.append(request)
         answer = self._script(request)
+        if answer.echo:
+            return self._echo(connection, stream, request)
         if not answer.early:
             self._read(connection, stream, request, answer)
         self._wait(connection, answer.hold)
@@ -160,6 +165,13 @@ class Upstream:
             self._read(connection, stream, request, answer)
         return answer.framing != "close"
 
+    def _echo(self, connection, stream, request):
+        send = connection.sock.sendall
+        send(head("HTTP/1.1 200 Scripted", [("Transfer-Encoding", "chunked")]))
+        stream.body(request, keep=self._keep, tap=lambda piece: send(b"%x\r\n%s\r\n" % (len(piece), piece)))
+        send(chunked(b"", request.trailers))
+        return True
+
     def _read(self, connection, stream, request, answer):
         self._wait(connection, answer.hold_read)
         try:
@@ -170,12 +182,15 @@ class Upstream:
     def _answer(self, connection, answer, request):
         sock = connection.sock
         if answer.raw is not None:
-            return sock.sendall(answer.raw)
+            sock.sendall(answer.raw)
+            if answer.rest:
+                self._wait(connection, answer.hold_body)
+            return sock.sendall(answer.rest)
         for status, fields in answer.interim:
             sock.sendall(head(f"HTTP/1.1 {status} Interim", fields))
         bodiless = request.method == "HEAD" or answer.status in (204, 304) or answer.framing == "none"
         if isinstance(answer.body, bytes) and not bodiless and answer.hold_body is None:
-            body = chunked(answer.body) if answer.framing == "chunked" else answer.body
+            body = chunked(answer.body, answer.trailers) if answer.framing == "chunked" else answer.body
             return sock.sendall(answer.head() + body)
         sock.sendall(answer.head())
         if bodiless:
@@ -184,7 +199,7 @@ class Upstream:
         for piece in answer.pieces():
             sock.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if answer.framing == "chunked" else piece)
             self.sent += len(piece)
-        return sock.sendall(b"0\r\n\r\n") if answer.framing == "chunked" else None
+        return sock.sendall(chunked(b"", answer.trailers)) if answer.framing == "chunked" else None
 
     def _wait(self, connection, event):
         """Waits for the test's word while watching for the proxy to leave."""

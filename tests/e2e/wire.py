@@ -116,6 +116,7 @@ class Stream:
     def __init__(self, sock):
         self.sock = sock
         self.buffer = bytearray()
+        self._tap = None
 
     def fill(self):
         data = self.sock.recv(BLOCK)
@@ -149,8 +150,9 @@ class Stream:
             fields.append((name, value.strip()))
         return fields
 
-    def body(self, message, until_close=False, bodiless=False, keep=True):
-        """Reads the body that the head announces into `message`."""
+    def body(self, message, until_close=False, bodiless=False, keep=True, tap=None):
+        """Reads the body that the head announces into `message`; `tap` sees each piece as it comes."""
+        self._tap = tap
         codings, lengths = message.all("Transfer-Encoding"), message.all("Content-Length")
         if bodiless:
             pass
@@ -178,6 +180,8 @@ class Stream:
             message.size += len(piece)
             if keep:
                 message.body += piece
+            if self._tap:
+                self._tap(piece)
 
     def _chunked(self, message, keep):
         while True:
@@ -199,9 +203,13 @@ def chunked(pieces, trailers=()):
     if isinstance(pieces, bytes):
         pieces = [pieces] if pieces else []
     body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
-    return body + b"0\r\n" + b"".join(b"%s: %s\r\n" % field for field in trailers) + b"\r\n"
+    return body + b"0\r\n" + lines(trailers) + b"\r\n"
+
+
+def lines(fields):
+    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
 
 
 def head(start, headers=()):
     """The bytes of a message head."""
-    return "".join([start, "\r\n", *(f"{name}: {value}\r\n" for name, value in headers), "\r\n"]).encode("latin-1")
+    return start.encode("latin-1") + b"\r\n" + lines(headers) + b"\r\n"

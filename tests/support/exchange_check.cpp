@@ -42,6 +42,7 @@ std::string ExchangeCheck::observe(TimePoint now, const Event& fact, const Actio
   if (finished_ || answered()) leave_loop();
   if (finished_) check_end();
   require(committed_ == exchange.committed(), "I8 committed() disagrees with the orders");
+  if (!finished_ && !answered()) require(exchange.wakeup() <= deadline_, "I1 would sleep past its deadline");
   if (tick_ && !finished_) {
     require(exchange.wakeup() > now, "I1 asks to be woken in the past");
     require(now < deadline_ || answered(), "I1 still undecided after its deadline");

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <map>
+#include <optional>
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,20 +36,25 @@ inline LoadResult load(std::string_view text, const std::map<std::string, std::s
   });
 }
 
+/// Printed one below the other when a comparison fails.
+struct Lines : std::vector<std::string> {
+  using vector::vector;
+  friend std::ostream& operator<<(std::ostream& out, const Lines& lines) {
+    for (const std::string& line : lines) out << "\n  " << line;
+    return out;
+  }
+};
+
 /// What is wrong with a text, a line each.
-inline std::vector<std::string> findings(std::string_view text,
-                                         const std::map<std::string, std::string>& variables = {}) {
-  std::vector<std::string> lines;
+inline Lines findings(std::string_view text, const std::map<std::string, std::string>& variables = {}) {
+  Lines lines;
   for (const Diagnostic& diagnostic : load(text, variables).diagnostics) lines.push_back(to_string(diagnostic));
   return lines;
 }
 
 /// The same for a text with `rest` as its last lines; the line numbers of `rest` begin at 8.
-inline std::vector<std::string> findings_in(const std::string& rest,
-                                            const std::map<std::string, std::string>& variables = {}) {
+inline Lines findings_in(const std::string& rest, const std::map<std::string, std::string>& variables = {}) {
   return findings(Sample{"", "", "", rest}.text(), variables);
 }
-
-using Lines = std::vector<std::string>;
 
 }  // namespace outrigger::config

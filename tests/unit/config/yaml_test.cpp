@@ -66,7 +66,7 @@ TEST_SUITE("config") {
           "t.yaml:3:2: error: not valid YAML: this does not continue the map it stands in (check the indentation: it "
           "fits none of the lines above)");
     CHECK(only(findings("a: [1,\n")) ==
-          "t.yaml:1:7: error: not valid YAML: expected `,` or `]` (is a bracket or a quote left open?)");
+          "t.yaml:2:1: error: not valid YAML: expected `,` or `]` (is a bracket or a quote left open?)");
     CHECK(only(findings("a: {b: 1")) ==
           "t.yaml:1:9: error: not valid YAML: expected `,` or `}` (is a bracket or a quote left open?)");
     CHECK(only(findings("a: 1\n---\nb: 2\n")) ==
@@ -76,7 +76,7 @@ TEST_SUITE("config") {
           "escape: use single quotes)");
     CHECK(only(findings("a: \xff\n")) == "t.yaml:1:4: error: the file is not valid UTF-8 here");
     CHECK(only(findings("ab: 1\nb: \x01\n")) == "t.yaml:2:4: error: a control character");
-    CHECK(only(findings("a: &x [*x]\n")) == "t.yaml:1:9: error: an alias within the node it refers to");
+    CHECK(only(findings("a: &x [*x]\n")) == "t.yaml:1:8: error: an alias within the node it refers to");
     CHECK(only(findings(std::string(5000, '['))).find("nested too deeply") != std::string::npos);
     CHECK(only(findings(std::string((1 << 20) + 1, ' '))) == "t.yaml: error: the file is larger than 1 MiB");
   }

@@ -1,0 +1,96 @@
+#include "tests/sim/sidecar.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "tests/sim/edge.hpp"
+
+namespace outrigger::sim {
+
+Sidecar::Sidecar(World& world, Invariants& invariants, const Setup& setup, bool replay)
+    : world_(world),
+      invariants_(invariants),
+      rng_(world.actor()),
+      tick_(setup.tick),
+      replay_(replay),
+      states_(new policy::EndpointState[setup.endpoints.size()]),
+      budget_(setup.numbers.budget, setup.workers),
+      ledger_(setup.endpoints.size(), setup.numbers.budget),
+      workers_(setup.workers) {
+  for (std::uint32_t i = 0; i < setup.workers; ++i) {
+    workers_[i].worker = i;
+    workers_[i].rng = world.actor();
+    workers_[i].cursors.resize(1);
+  }
+  for (std::size_t i = 0; i < setup.endpoints.size(); ++i) {
+    const ModelEndpoint& model = setup.endpoints[i];
+    endpoints_.push_back(std::make_unique<ModelUpstream>(world, model.usual, model.phases, setup.workers));
+    all_.endpoints.push_back({.address = "e" + std::to_string(i), .weight = model.weight, .state = &states_[i]});
+  }
+  load(setup.numbers);
+  for (const Reload& reload : setup.reloads) {
+    world_.after(reload.at, [this, numbers = reload.numbers] { load(numbers); });
+  }
+  if (setup.drain_at > Nanos{0}) world_.after(setup.drain_at, [this] { drain(); });
+}
+
+Sidecar::~Sidecar() {
+  // A world that was stopped still holds exchanges, and they hold permits of the states that end here.
+  running_.clear();
+  world_.clear();
+}
+
+void Sidecar::load(const Numbers& numbers) {
+  Generation& next = plans_.emplace_back();
+  next.numbers = numbers;
+  next.set.endpoints.assign(
+      all_.endpoints.begin(),
+      all_.endpoints.begin() + static_cast<std::ptrdiff_t>(std::min(numbers.endpoints, all_.endpoints.size())));
+  for (const policy::Endpoint& endpoint : next.set.endpoints) next.set.total_weight += endpoint.weight;
+  next.upstream = {
+      .name = "up", .balance = numbers.balance, .connect_timeout = numbers.connect_timeout, .endpoints = &next.set};
+  next.plan.policy = &next.numbers.policy;
+  next.plan.upstream = &next.upstream;
+  next.plan.generation = plans_.size();
+  if (numbers.budgeted) {
+    next.plan.budget = {.name = "b", .config = &next.numbers.budget, .state = &budget_, .cost = numbers.cost};
+  }
+}
+
+void Sidecar::send(const Request& request) {
+  const auto worker = static_cast<std::uint32_t>(rng_.below(workers_.size()));
+  const auto edge = std::make_shared<Edge>(*this, worker, request, ++sent_);
+  running_.push_back(edge);
+  edge->start();
+}
+
+void Sidecar::retired(const Edge* edge) {
+  const auto found =
+      std::find_if(running_.begin(), running_.end(), [edge](const auto& each) { return each.get() == edge; });
+  if (found == running_.end()) return;
+  // Somebody further up may still stand in a member of it.
+  world_.after(Nanos{0}, [kept = *found] { static_cast<void>(kept); });
+  *found = running_.back();
+  running_.pop_back();
+}
+
+void Sidecar::drain() {
+  const auto all = running_;
+  for (const auto& edge : all) edge->drain();
+}
+
+std::string Sidecar::compare() const {
+  std::string difference = ledger_.compare(all_, &budget_);
+  return difference.empty() ? difference : "I4 " + difference;
+}
+
+void Sidecar::at_rest() {
+  invariants_.at_rest();
+  for (std::size_t i = 0; i < all_.endpoints.size(); ++i) {
+    if (states_[i].in_flight != 0) invariants_.broken(0, "I4 an endpoint counts attempts at rest");
+  }
+  if (budget_.extras_in_flight() != 0) invariants_.broken(0, "I4 the budget counts extras at rest");
+  if (budget_.requests_in_flight() != 0) invariants_.broken(0, "I4 the budget counts requests at rest");
+}
+
+}  // namespace outrigger::sim

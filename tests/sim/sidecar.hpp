@@ -1,0 +1,109 @@
+// tests/sim/sidecar.hpp
+//
+// Everything of the sidecar that exchanges share: endpoints with their states, one budget, one plan at a time, and
+// workers whose exchanges interleave on them. The states are the real ones; what is modelled is around them. A reload
+// puts another plan in the place of the present one, on the same states, while exchanges with the old plan run on.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proxy/exchange/exchange.hpp"
+#include "tests/sim/invariants.hpp"
+#include "tests/sim/model_clients.hpp"
+#include "tests/sim/model_upstream.hpp"
+#include "tests/sim/world.hpp"
+#include "tests/support/ledger.hpp"
+
+namespace outrigger::sim {
+
+/// The numbers of a policy, its budget and its upstream: what a reload changes.
+struct Numbers {
+  policy::Policy policy;
+  policy::BudgetConfig budget;
+  double cost = 1;
+  bool budgeted = true;
+  policy::Balance balance = policy::Balance::least_request;
+  Nanos connect_timeout = std::chrono::milliseconds{250};
+  std::size_t endpoints = SIZE_MAX;  // of those there are: how many are in the set
+};
+
+struct ModelEndpoint {
+  Behaviour usual;
+  std::vector<Phase> phases;
+  std::uint32_t weight = 1;
+};
+
+struct Reload {
+  Nanos at;
+  Numbers numbers;
+};
+
+struct Setup {
+  std::uint32_t workers = 2;
+  Numbers numbers;
+  std::vector<ModelEndpoint> endpoints;
+  Traffic traffic;
+  std::vector<Reload> reloads;
+  Nanos drain_at{0};      // cuts what is running then; 0 = never
+  Nanos tick{1'000'000};  // timers are this late at most, as those of a wheel are
+};
+
+class Edge;
+
+class Sidecar {
+ public:
+  Sidecar(World& world, Invariants& invariants, const Setup& setup, bool replay);
+  ~Sidecar();
+  Sidecar(const Sidecar&) = delete;
+  Sidecar& operator=(const Sidecar&) = delete;
+
+  void send(const Request& request);
+  /// At the end: nothing is held any more.
+  void at_rest();
+
+  // For the edge.
+  World& world() { return world_; }
+  Invariants& invariants() { return invariants_; }
+  test::Ledger& ledger() { return ledger_; }
+  const exchange::Plan& plan() const { return plans_.back().plan; }
+  exchange::WorkerLocal& worker(std::uint32_t index) { return workers_[index]; }
+  ModelUpstream& upstream(policy::EndpointId endpoint) { return *endpoints_[policy::index(endpoint)]; }
+  std::string compare() const;
+  Nanos tick() const { return tick_; }
+  bool replay() const { return replay_; }
+  void retired(const Edge* edge);
+
+ private:
+  /// A plan and what it points to; kept for as long as there may be exchanges that began with it.
+  struct Generation {
+    Numbers numbers;
+    policy::EndpointSet set;
+    exchange::Upstream upstream;
+    exchange::Plan plan;
+  };
+
+  void load(const Numbers& numbers);
+  void drain();
+
+  World& world_;
+  Invariants& invariants_;
+  Rng rng_;
+  Nanos tick_;
+  bool replay_;
+  std::vector<std::uint32_t> weights_;
+  std::vector<std::unique_ptr<ModelUpstream>> endpoints_;
+  std::unique_ptr<policy::EndpointState[]> states_;
+  policy::Budget budget_;
+  test::Ledger ledger_;
+  policy::EndpointSet all_;  // every endpoint, whatever the plan
+  std::deque<Generation> plans_;
+  std::vector<exchange::WorkerLocal> workers_;
+  std::vector<std::shared_ptr<Edge>> running_;
+  std::uint64_t sent_ = 0;
+};
+
+}  // namespace outrigger::sim
