@@ -25,7 +25,7 @@ struct RunFlags {
 };
 
 int run(const RunFlags& flags) {
-  if (flags.check_only) return config::check_files({flags.config_file}, std::cout, std::cerr);
+  if (flags.check_only) return config::check_files({flags.config_file}, std::cerr, std::cerr);
   config::LoadResult loaded = config::load_file(flags.config_file);
   config::print(loaded.diagnostics, std::cerr);
   if (!loaded.ok()) return 1;
@@ -69,7 +69,7 @@ int command_line(int argc, char** argv) {
     std::cout << "outrigger " << server::kVersion << '\n';
     return 0;
   }
-  if (*check_command) return config::check_files(files, std::cout, std::cerr);
+  if (*check_command) return config::check_files(files, std::cerr);
   if (*demo_command) return server::run_demo(demo);
   if (*run_command) return run(flags);
   if (!plain_file.empty()) return run({.config_file = plain_file});

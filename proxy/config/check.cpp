@@ -20,16 +20,12 @@ void print(const Diagnostics& diagnostics, std::ostream& out) {
   for (const Diagnostic& diagnostic : diagnostics) out << to_string(diagnostic) << '\n';
 }
 
-int check_files(const std::vector<std::string>& files, std::ostream& out, std::ostream& err) {
+int check_files(const std::vector<std::string>& files, std::ostream& out) {
   int exit_code = 0;
   for (const std::string& file : files) {
     const LoadResult result = load_file(file);
-    print(result.diagnostics, err);
-    if (result.ok()) {
-      out << file << ": ok\n";
-    } else {
-      exit_code = 1;
-    }
+    print(result.diagnostics, out);
+    if (!result.ok()) exit_code = 1;
   }
   return exit_code;
 }

@@ -18,8 +18,8 @@ std::string to_string(const Diagnostic& diagnostic);
 /// Writes each on a line of its own.
 void print(const Diagnostics& diagnostics, std::ostream& out);
 
-/// Loads each file as a configuration of its own and prints what is wrong with it, or that nothing is.
+/// Loads each file as a configuration of its own and prints what is wrong with it; nothing where all is well.
 /// Returns the exit code: 0, or 1 if any file has an error.
-int check_files(const std::vector<std::string>& files, std::ostream& out, std::ostream& err);
+int check_files(const std::vector<std::string>& files, std::ostream& out);
 
 }  // namespace outrigger::config

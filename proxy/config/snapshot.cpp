@@ -82,7 +82,9 @@ class Builder {
     row.forward = forms_of(policy.policy.deadline.forward);
     if (configs[upstream].host) row.host = *configs[upstream].host;
     if (route.priority) row.priority = text_of(*route.priority);
-    if (policy.policy.retry) row.idempotency_key = policy.policy.retry->idempotency_key;
+    // Without a `retry` block there are still reconnects, which the usual key permits.
+    row.idempotency_key =
+        policy.policy.retry ? policy.policy.retry->idempotency_key : policy::RetryConfig{}.idempotency_key;
     return row;
   }
 

@@ -31,12 +31,12 @@ struct ResolvedEndpoint {
 /// What a request that matched a route goes by.
 struct RoutePlan {
   exchange::Plan plan;
-  std::uint32_t upstream = 0;        // index into `upstreams`
-  http::DeadlineForms accept;        // deadline headers that are read
-  http::DeadlineForms forward;       // and those that are written
-  std::string_view host;             // sent instead of the received one; empty: as received
-  std::string_view priority;         // fixed by the route; empty: the request's own
-  std::string_view idempotency_key;  // a field that makes any method idempotent; empty: none
+  std::uint32_t upstream = 0;   // index into `upstreams`
+  http::DeadlineForms accept;   // deadline headers that are read
+  http::DeadlineForms forward;  // and those that are written
+  std::string_view host;        // sent instead of the received one; empty: as received
+  std::string_view priority;    // fixed by the route; empty: the request's own
+  std::string idempotency_key;  // a field that makes any method idempotent; empty: none
 };
 
 struct Snapshot {

@@ -47,6 +47,8 @@ class Exchange {
   /// True once it has ended; later facts are ignored.
   bool finished() const noexcept { return finished_; }
   bool committed() const noexcept { return committed_; }
+  /// By when a response must have begun.
+  TimePoint deadline() const noexcept { return deadline_.at; }
 
  private:
   enum class State : std::uint8_t { connecting, sending, awaiting, held, relaying, ended };

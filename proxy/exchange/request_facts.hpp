@@ -23,7 +23,9 @@ struct RequestFacts {
   std::string_view method;
   std::string_view path;  // without query unless that is to be logged
   std::string_view listener;
-  std::int64_t wall_start_us = 0;  // Unix time, for people only
+  std::string_view priority = "standard";  // interned, as is the listener
+  std::string_view logged_fields;          // the inside of a JSON object: request fields named for the access log
+  std::int64_t wall_start_us = 0;          // Unix time, for people only
 };
 
 }  // namespace outrigger::exchange

@@ -87,6 +87,7 @@ struct TimelineScalars {
   TextRef trace_id;
   TextRef method;
   TextRef path;
+  TextRef logged_fields;  // the inside of a JSON object
   TimePoint start{};
   std::int64_t wall_start_us = 0;
   Nanos duration = kAbsent;
@@ -106,9 +107,10 @@ struct TimelineScalars {
 
 struct Timeline : TimelineScalars {
   static constexpr std::size_t kMaxDecisions = 32;
-  static constexpr std::size_t kTextBytes = 1024;
+  static constexpr std::size_t kTextBytes = 1536;
   static constexpr std::size_t kMaxPath = 512;
   static constexpr std::size_t kMaxRequestId = 128;
+  static constexpr std::size_t kMaxLoggedFields = 256;
 
   BoundedVec<AttemptRecord, kMaxAttempts> attempts;
   BoundedVec<Decision, kMaxDecisions> decisions;

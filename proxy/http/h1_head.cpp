@@ -295,25 +295,27 @@ class HeadPass {
   std::size_t size_ = 0;
 };
 
-/// Whether the bytes that came since the last call settle anything: the end of the head, or a byte that refuses it.
+/// Whether there is reason to parse again: the end of the first line, the end of the head, or a byte that refuses it.
 /// Looks back over at most three bytes, so a head in many pieces is still scanned once.
-bool scan(std::string_view bytes, std::size_t& scanned) noexcept {
-  for (std::size_t i = scanned; i < bytes.size(); ++i) {
+bool scan(std::string_view bytes, HeadScan& state) noexcept {
+  for (std::size_t i = state.scanned; i < bytes.size(); ++i) {
     const char c = bytes[i];
     if (is(kValue, c)) continue;
     if (c == '\r') {
       if (i + 1 == bytes.size()) {
-        scanned = i;
+        state.scanned = i;
         return false;
       }
       if (bytes[i + 1] == '\n') continue;
-    } else if (c == '\n' && i > 0 && bytes[i - 1] == '\r' && !(i > 2 && bytes[i - 2] == '\n')) {
-      continue;
+    } else if (c == '\n' && i > 0 && bytes[i - 1] == '\r') {
+      const bool empty_line = i > 2 && bytes[i - 2] == '\n';
+      if (!empty_line && state.first_line_seen) continue;
+      state.first_line_seen = true;
     }
-    scanned = i + 1;
+    state.scanned = i + 1;
     return true;
   }
-  scanned = bytes.size();
+  state.scanned = bytes.size();
   return false;
 }
 
@@ -332,22 +334,19 @@ template <class Parse>
 HeadVerdict drive(std::string_view bytes, const HeadLimits& limits, HeadScan& scan_state, const SizeReasons& reasons,
                   Parse parse) noexcept {
   const std::string_view head = bytes.substr(0, limits.max_head);
-  const bool fresh = scan_state.scanned == 0;
   const bool full = bytes.size() >= limits.max_head;
-  for (;;) {
-    const bool settled = fresh ? false : scan(head, scan_state.scanned);
-    if (!fresh && !settled && !full) return {};
-    Reason reason = Reason::success;
-    std::size_t size = 0;
-    const Pass pass = parse(head, reason, size);
-    if (pass == Pass::complete) return {HeadVerdict::State::complete, Reason::success, size};
-    if (pass == Pass::refused) return {HeadVerdict::State::refused, reason, 0};
-    if (full) return refuse_size(pass, reasons);
-    if (settled) continue;  // Empty lines before the request line look like the end of a head.
-    // Everything was read, but a CR at the very end waits for its LF.
-    scan_state.scanned = head.empty() || head.back() != '\r' ? head.size() : head.size() - 1;
-    return {};
-  }
+  const bool worth_it = scan_state.scanned == 0 || scan(head, scan_state);
+  if (!worth_it && !full) return {};
+  Reason reason = Reason::success;
+  std::size_t size = 0;
+  const Pass pass = parse(head, reason, size);
+  if (pass == Pass::complete) return {HeadVerdict::State::complete, Reason::success, size};
+  if (pass == Pass::refused) return {HeadVerdict::State::refused, reason, 0};
+  if (full) return refuse_size(pass, reasons);
+  // All of it was read, but a CR at the very end waits for its LF. Empty lines before a request line are no first line.
+  scan_state.scanned = head.empty() || head.back() != '\r' ? head.size() : head.size() - 1;
+  scan_state.first_line_seen = pass == Pass::fields_cut_off;
+  return {};
 }
 
 }  // namespace

@@ -7,9 +7,9 @@
 // measured at almost four times the cost and takes several of those; it serves as the oracle of a differential test.
 //
 // A head usually arrives whole and is parsed at once. Where it does not, only line ends and control bytes are checked
-// as bytes come (so that hopeless input is refused now and not at a timeout), and the parse is run again when the end
-// is there: at most twice the work, whatever the pieces. What must be known in between is one offset, kept with the
-// connection (HeadScan), so that one parser with its field array serves a whole worker.
+// as bytes come (so that hopeless input is refused now and not at a timeout), and the parse is run again when the first
+// line and when the end is there: a few times the work, whatever the pieces. What must be known in between is an
+// offset, kept with the connection (HeadScan), so that one parser with its field array serves a whole worker.
 //
 // The rules, each with a test of its own name in tests/unit/http/h1_head_test.cpp. They are checked in h1_head.cpp in
 // the function named; "400" stands for bad_request in requests, and every refusal of a response is protocol_error
@@ -93,6 +93,7 @@ struct ResponseHead {
 /// What a connection remembers of a head that is not whole yet. Reset it (`= {}`) for the next head.
 struct HeadScan {
   std::size_t scanned = 0;
+  bool first_line_seen = false;
 };
 
 struct HeadVerdict {

@@ -143,7 +143,8 @@ std::optional<std::int64_t> parse_rfc850(std::string_view after_day, std::int64_
   reader.literal(" GMT");
   const std::int64_t this_year = civil_from_days(floor_div(std::clamp(now, kYear0, kYear9999), kDay)).year;
   date.year = this_year - this_year % 100 + two_digits + 100;
-  while (date.year > this_year + 50) date.year -= 100;
+  while (date.year > this_year + 50 || date.year > 9999) date.year -= 100;
+  if (date.year < 0) date.year += 100;
   return seconds_of(reader, date, time);
 }
 

@@ -108,7 +108,6 @@ void ExchangeDriver::perform(const exchange::StartAttempt& order) {
   a.stream = nullptr;
   a.body_ended = a.whole = false;
   a.forward = order.forward;
-  a.started = edge_.loop.now();
   a.n = order.n;
   a.hedge = order.hedge;
   body_.rewind();
@@ -176,7 +175,11 @@ void ExchangeDriver::connected(Attempt& a, bool reused) {
 
 void ExchangeDriver::send_request(Attempt& a) {
   http::AttemptTail tail{.attempt = a.n, .hedge = a.hedge, .forward = route_->forward};
-  if (a.forward) tail.time_left = std::max(*a.forward - (edge_.loop.now() - a.started), Nanos{1});
+  if (a.forward) {
+    // Connecting has cost time since the order was given; the attempt's own limit only begins now.
+    const Nanos left = time_left(edge_.loop.now(), exchange_->deadline()) - route_->plan.policy->deadline.margin;
+    tail.time_left = std::max(std::min(*a.forward, left), Nanos{1});
+  }
   head_.truncate(head_base_);
   http::append_attempt_tail(tail, head_);
   const std::string_view body = has_body_ ? body_.unsent() : std::string_view{};

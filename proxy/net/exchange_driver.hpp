@@ -75,7 +75,6 @@ class ExchangeDriver final : private LazyTimer {
     bool body_ended = false;  // the end of the request body was passed on
     bool whole = false;       // all of the answer's body has been received
     std::optional<Nanos> forward;
-    TimePoint started{};
     std::uint8_t n = 1;
     std::uint8_t hedge = 0;
     Buffer held;  // raw head, then body

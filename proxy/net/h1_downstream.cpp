@@ -9,6 +9,7 @@
 #include "proxy/http/forward.hpp"
 #include "proxy/http/local_reply.hpp"
 #include "proxy/http/methods.hpp"
+#include "proxy/telemetry/timeline_json.hpp"
 
 namespace outrigger::net {
 namespace {
@@ -18,7 +19,7 @@ using telemetry::Direction;
 // Below this, copying a body behind its head is cheaper than handing the kernel two pieces.
 constexpr std::size_t kCopyBody = 8 * 1024;
 
-bool is_priority(std::string_view text) noexcept { return text == "low" || text == "standard" || text == "critical"; }
+constexpr std::string_view kPriorities[] = {"low", "standard", "critical"};
 
 std::string_view trace_id_of(const http::FieldList& fields) noexcept {
   const auto parent = fields.find(http::FieldId::traceparent);
@@ -184,6 +185,7 @@ void H1Downstream::adopt(const http::RequestHead& head) {
   max_body_ = limit.max_request_body_bytes;
   relay_limit_ = limit.relay_buffer_bytes;
   policy_ = {};
+  shows_timeline_ = head.fields->find(http::FieldId::x_outrigger_timeline) == "1";
   if (body_framing_ == http::Framing::chunked) decoder_.reset();
 
   const auto received = head.fields->find(http::FieldId::x_request_id);
@@ -226,12 +228,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
   const auto deadline = http::incoming_deadline(fields, plan.accept);
   if (deadline.invalid && plan.plan.policy->deadline.reject_invalid) return refuse(Reason::bad_request), used;
 
-  std::string_view priority = plan.priority;
-  if (priority.empty()) {
-    const auto asked = fields.find(http::FieldId::x_request_priority);
-    const bool believed = asked && edge_.view->listeners[info_.index]->trust_priority && is_priority(*asked);
-    priority = believed ? *asked : "standard";
-  }
+  const std::string_view priority = priority_of(fields, plan.priority);
   const http::RequestForward forward{.instance = snapshot.instance,
                                      .path = target->path,
                                      .query = target->query,
@@ -266,6 +263,8 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                             .method = head.method_name,
                             .path = shown_path,
                             .listener = info_.name,
+                            .priority = priority,
+                            .logged_fields = fields_to_log(fields),
                             .wall_start_us = loop().wall_us()},
                   .replay_limit = replay,
                   .body = body,
@@ -275,6 +274,35 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
     rearm();
   }
   return used;
+}
+
+/// The route's priority, else what a trusted client asks for, else standard; as a text that lasts.
+std::string_view H1Downstream::priority_of(const http::FieldList& fields, std::string_view fixed) const noexcept {
+  const auto asked = fields.find(http::FieldId::x_request_priority);
+  const bool believed = fixed.empty() && asked && edge_.view->listeners[info_.index]->trust_priority;
+  const std::string_view wanted = believed ? *asked : fixed;
+  for (const std::string_view priority : kPriorities) {
+    if (wanted == priority) return priority;
+  }
+  return kPriorities[1];
+}
+
+/// The fields that the access log names, as the inside of a JSON object; whole ones only, as many as there is room for.
+std::string_view H1Downstream::fields_to_log(const http::FieldList& fields) {
+  Buffer& text = loop().text;
+  text.clear();
+  for (const std::string& name : edge_.view->snapshot->config.telemetry.access_log.headers) {
+    const auto value = find_field(fields.view(), name);
+    if (!value) continue;
+    const std::size_t before = text.size();
+    text.append(before == 0 ? "\"" : ",\"");
+    http::append_json_escaped(name, text);
+    text.append("\":\"");
+    http::append_json_escaped(*value, text);
+    text.append("\"");
+    if (text.size() > exchange::Timeline::kMaxLoggedFields) text.truncate(before);
+  }
+  return text.view();
 }
 
 /// Takes the body's bytes out of `bytes`; what is wrong with them is left in `body_error_`.
@@ -351,13 +379,17 @@ bool H1Downstream::closes() const noexcept {
          edge_.process.draining.load(std::memory_order_relaxed);
 }
 
-std::span<const Field> H1Downstream::debug_fields() noexcept {
+std::span<const Field> H1Downstream::debug_fields() {
   if (!edge_.view->listeners[info_.index]->debug_headers || driver_ == nullptr) return {};
   const auto end =
       std::to_chars(attempts_text_, attempts_text_ + sizeof attempts_text_, driver_->timeline().attempts.size());
   debug_[0] = {"X-Outrigger-Policy", policy_};
   debug_[1] = {"X-Outrigger-Attempts", {attempts_text_, static_cast<std::size_t>(end.ptr - attempts_text_)}};
   debug_[2] = {"X-Outrigger-Request-Id", request_id()};
+  if (!shows_timeline_) return {debug_, 3};
+  loop().text.clear();
+  loop().text.append(telemetry::timeline_json(driver_->timeline()));
+  debug_[3] = {"X-Outrigger-Timeline", loop().text.view()};
   return debug_;
 }
 

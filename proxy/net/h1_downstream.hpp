@@ -109,7 +109,9 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void check_delivered();
   void linger();
   bool closes() const noexcept;
-  std::span<const Field> debug_fields() noexcept;
+  std::span<const Field> debug_fields();
+  std::string_view fields_to_log(const http::FieldList& fields);
+  std::string_view priority_of(const http::FieldList& fields, std::string_view fixed) const noexcept;
   std::string_view request_id() const noexcept { return {request_id_, request_id_size_}; }
 
   void rearm();
@@ -142,6 +144,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   bool body_wanted_ = false;      // the exchange has admitted the request
   bool body_complete_ = true;     // all of it has been received
   bool answer_complete_ = false;  // all of it has been accepted for writing
+  bool shows_timeline_ = false;   // the client asked for it
   bool gone_ = false;             // nothing can be said to the client any more
   std::uint32_t requests_ = 0;
   std::size_t lingered_ = 0;
@@ -149,7 +152,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   std::size_t request_id_size_ = 0;
   char request_id_[http::kMaxRequestId];
   char attempts_text_[4];
-  Field debug_[3];
+  Field debug_[4];
 
   // When what is being waited for has waited too long; kNever: it is not being waited for.
   TimePoint head_due_ = kNever;

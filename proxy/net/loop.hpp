@@ -1,8 +1,8 @@
 // proxy/net/loop.hpp
 //
-// What every edge object of one worker shares: readiness and timers, the mailbox, the one scratch buffer that all connections
-// read through (an idle connection holds none), the head parser, the time of the event being handled. `now` is read
-// once per event, because a clock read per step would cost more than most steps.
+// What every edge object of one worker shares: readiness and timers, the mailbox, the one scratch buffer that all
+// connections read through (an idle connection holds none), the head parser, the time of the event being handled. `now`
+// is read once per event, because a clock read per step would cost more than most steps.
 //
 // One turn waits in epoll for readiness, for the wheel's next entry, or for mail. The mailbox is an Asio io_context, so
 // that other threads use Asio's `post`; it is polled when its bell has rung and costs a request nothing.
@@ -62,6 +62,7 @@ class Loop {
   Buffer out;         // a message being written; empty between events
   Buffer target;      // a path being normalised
   Buffer shown_path;  // a path with its query, where queries are logged
+  Buffer text;        // what a request shows of itself in logs and debug headers
   exchange::WorkerLocal local;
   BufferAccount& account;
   telemetry::WorkerRow& row;

@@ -54,9 +54,7 @@ void Poller::tell_later(Transport& transport) noexcept {
   last_ = &transport.next_;
 }
 
-void Poller::forget(Transport& transport) noexcept {
-  transport.next_closed_ = std::exchange(closed_, &transport);
-}
+void Poller::forget(Transport& transport) noexcept { transport.next_closed_ = std::exchange(closed_, &transport); }
 
 void Poller::reap() noexcept {
   while (closed_ != nullptr) {

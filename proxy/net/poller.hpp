@@ -25,8 +25,8 @@ class Poller {
   Poller(const Poller&) = delete;
   Poller& operator=(const Poller&) = delete;
 
-  /// One turn: waits at most `timeout` (kForever: without limit) for something to tell, and tells it. True where the turn
-  /// was, among others, begun by `interrupt`.
+  /// One turn: waits at most `timeout` (kForever: without limit) for something to tell, and tells it. True where the
+  /// turn was, among others, begun by `interrupt`.
   bool turn(Nanos timeout);
 
   /// Ends a wait, or the next one.
@@ -43,7 +43,7 @@ class Poller {
   void reap() noexcept;
 
   int epoll_;
-  int interrupt_;  // an eventfd
+  int interrupt_;               // an eventfd
   Transport* first_ = nullptr;  // those to tell, in order
   Transport** last_ = &first_;
   Transport* closed_ = nullptr;  // whose registration's reference is due

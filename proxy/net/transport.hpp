@@ -1,9 +1,9 @@
 // proxy/net/transport.hpp
 //
-// One connection's bytes, readiness style: `recv` and `send` never wait, `watch_*` asks to be told once when trying again
-// makes sense. No buffer is attached to a connection that waits, which a completion-style read would need; idle
-// connections therefore cost a few hundred bytes. All sides use this class alone, so that another byte layer (TLS on the
-// descriptor) replaces one file.
+// One connection's bytes, readiness style: `recv` and `send` never wait, `watch_*` asks to be told once when trying
+// again makes sense. No buffer is attached to a connection that waits, which a completion-style read would need; idle
+// connections therefore cost a few hundred bytes. All sides use this class alone, so that another byte layer (TLS on
+// the descriptor) replaces one file.
 //
 // The descriptor is registered with the worker's Poller once, edge-triggered, for everything; what was announced is
 // remembered here until an attempt finds it used up. Asking costs no system call, where an Asio wait costs one

@@ -42,6 +42,11 @@ void append_json_line(Buffer& out, const Timeline& timeline) {
   json.close(']').key("flags").literal("\"");
   append_flags(out, timeline);
   out.push_back('"');
+  if (timeline.logged_fields.size != 0) {
+    json.key("headers").open('{');
+    out.append(timeline.text(timeline.logged_fields));
+    json.close('}');
+  }
   json.close('}');
 }
 
@@ -93,6 +98,11 @@ void append_text_line(Buffer& out, const Timeline& timeline) {
   append_named(out, "request_id", timeline.text(timeline.request_id));
   append_named(out, "trace_id", timeline.text(timeline.trace_id));
   append_named(out, "config_generation", timeline.generation);
+  if (timeline.logged_fields.size != 0) {
+    out.append(" headers={");
+    out.append(timeline.text(timeline.logged_fields));
+    out.push_back('}');
+  }
   out.append(" attempts=\"");
   for (const AttemptRecord& attempt : timeline.attempts) {
     if (&attempt != timeline.attempts.begin()) out.append(", ");

@@ -4,6 +4,7 @@ A thread serves each connection. Nothing waits for time to pass: an answer that 
 and while it is held the connection is watched, so that a test can see the proxy give up on it.
 """
 import collections
+import select
 import socket
 import threading
 from dataclasses import dataclass
@@ -205,15 +206,11 @@ class Upstream:
         """Waits for the test's word while watching for the proxy to leave."""
         if event is None:
             return
-        connection.sock.setblocking(False)
+        watch = select.poll()
+        watch.register(connection.sock, select.POLLRDHUP)
         while not event.wait(0.005):
-            try:
-                gone = self._closing or connection.sock.recv(1, socket.MSG_PEEK) == b""
-            except BlockingIOError:
-                gone = False
-            if gone:
+            if self._closing or watch.poll(0):
                 raise _Gone
-        connection.sock.setblocking(True)
 
 
 def blocks(total, size=BLOCK):

@@ -64,7 +64,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   HeadScan piecewise;
   HeadVerdict in_two = pieces->parse_request(text.substr(0, cut), kLimits, piecewise);
   if (in_two.state == HeadVerdict::State::need_more) in_two = pieces->parse_request(text, kLimits, piecewise);
-  ENSURE(in_two.state == verdict.state && in_two.reason == verdict.reason && in_two.size == verdict.size);
+  // A head that is not all there may be refused earlier in one piece, never later.
+  if (in_two.state != HeadVerdict::State::need_more || verdict.complete()) {
+    ENSURE(in_two.state == verdict.state && in_two.reason == verdict.reason && in_two.size == verdict.size);
+  }
 
   if (verdict.complete()) check_forwarded(whole->request());
   return 0;

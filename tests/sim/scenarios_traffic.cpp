@@ -103,7 +103,10 @@ Setup draw_clients(Rng& rng) {
   traffic.not_reading = 0.02;
   traffic.reading = exponential(5ms);
   if (chance(rng, 0.3)) setup.numbers.policy.max_duration = pick(rng, 50ms, 500ms);
-  if (chance(rng, 0.3)) setup.numbers.policy.overall_timeout = 0ns;
+  if (chance(rng, 0.3)) {
+    setup.numbers.policy.overall_timeout = 0ns;
+    for (ModelEndpoint& endpoint : setup.endpoints) endpoint.usual.hang = 0;  // nothing would end it
+  }
   return setup;
 }
 

@@ -97,6 +97,8 @@ TEST_SUITE("http") {
     CHECK(refused_at("GET / HTTP/1.1\r\nHost: a\rb") == 25);
     CHECK(refused_at("GET / HTTP/1.1\r\nHost: a\0"s) == 24);
     CHECK(refused_at("\x16\x03\x01"s) == 1);
+    CHECK(refused_at("GET /\r\nHost: a") == 7);
+    CHECK(refused_at("\r\n\r\nGET / HTTP/3.0\r\nHost: a") == 20);
   }
 
   TEST_CASE("a large head in single bytes is scanned a bounded number of times") {

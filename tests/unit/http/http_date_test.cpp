@@ -41,6 +41,11 @@ TEST_SUITE("http") {
     CHECK(parse_http_date("Friday, 01-Jan-00 00:00:00 GMT", 3'250'454'400) == 4'102'444'800);  // 2100
   }
 
+  TEST_CASE("a two-digit year stays within the calendar whatever the time is") {
+    CHECK(parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", INT64_MIN) == -59'174'118'623);  // 0094
+    CHECK(parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", INT64_MAX).value() < 253'402'300'800);
+  }
+
   TEST_CASE("what is written is read back, day by day over four centuries") {
     for (std::int64_t day = -30'000; day < 120'000; day += 7) {
       const std::int64_t seconds = day * 86'400 + (day * 7'919 % 86'400 + 86'400) % 86'400;
