@@ -25,7 +25,7 @@ struct RunFlags {
 };
 
 int run(const RunFlags& flags) {
-  if (flags.check_only) return config::check_files({flags.config_file}, std::cerr, std::cerr);
+  if (flags.check_only) return config::check_files({flags.config_file}, std::cerr);
   config::LoadResult loaded = config::load_file(flags.config_file);
   config::print(loaded.diagnostics, std::cerr);
   if (!loaded.ok()) return 1;

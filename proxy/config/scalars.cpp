@@ -127,7 +127,7 @@ std::string lower(std::string_view text) {
 
 /// The spelling that is meant by `64k`, `64KB`, `64Kib`.
 std::string size_hint(const std::optional<Quantity>& quantity) {
-  const std::string fallback = "write a number and a unit: 512B, 64KiB, 1MiB";
+  std::string fallback = "write a number and a unit: 512B, 64KiB, 1MiB";
   if (!quantity) return fallback;
   const std::string number =
       std::string(quantity->whole) + (quantity->fraction.empty() ? "" : "." + std::string(quantity->fraction));

@@ -49,17 +49,17 @@ struct AdminConfig {
 
 /// What one connection and one request may cost. The root's block holds for every listener that does not override it.
 struct LimitsConfig {
-  std::uint64_t max_request_head_bytes = 32 * 1024;
+  std::uint64_t max_request_head_bytes = std::uint64_t{32} * 1024;
   std::uint32_t max_headers = 100;
   std::uint64_t max_request_body_bytes = 0;  // 0 = none
-  std::uint64_t max_response_head_bytes = 64 * 1024;
+  std::uint64_t max_response_head_bytes = std::uint64_t{64} * 1024;
   Nanos head_timeout = std::chrono::seconds{10};
   Nanos body_idle_timeout = std::chrono::seconds{30};
   Nanos idle_timeout = std::chrono::seconds{75};
   Nanos write_idle_timeout = std::chrono::seconds{30};
   std::uint32_t max_connections = 10'000;
-  std::uint32_t max_requests_per_connection = 0;  // 0 = none
-  std::uint64_t relay_buffer_bytes = 64 * 1024;   // per direction
+  std::uint32_t max_requests_per_connection = 0;                // 0 = none
+  std::uint64_t relay_buffer_bytes = std::uint64_t{64} * 1024;  // per direction
   http::EscapedSlashes escaped_slashes = http::EscapedSlashes::keep;
 };
 
@@ -161,7 +161,7 @@ struct Config {
   std::optional<std::uint32_t> workers;  // absent: as many as this process has CPUs
   AdminConfig admin;
   LimitsConfig limits;
-  std::uint64_t buffer_memory_bytes = 256 * 1024 * 1024;  // limits.buffer_memory
+  std::uint64_t buffer_memory_bytes = std::uint64_t{256} * 1024 * 1024;  // limits.buffer_memory
   std::vector<ListenerConfig> listeners;
   std::vector<UpstreamConfig> upstreams;                // in the order of the file
   std::vector<RouteConfig> routes;                      // first match wins

@@ -15,12 +15,12 @@
 
 namespace outrigger::net {
 
-enum class BufferKind : std::uint8_t { replay, held, relay };
+enum class BufferKind : std::uint8_t { replay, held };
 
 class BufferAccount {
  public:
-  static constexpr std::size_t kKinds = 3;
-  static constexpr const char* kNames[kKinds] = {"replay", "held", "relay"};
+  static constexpr std::size_t kKinds = 2;
+  static constexpr const char* kNames[kKinds] = {"replay", "held"};
 
   explicit BufferAccount(std::uint64_t limit) noexcept : limit_(limit) {}
 

@@ -12,24 +12,41 @@ Edge::Edge(Loop& worker_loop, ProcessState& process_state, telemetry::TimelineSt
 Edge::~Edge() = default;
 
 ExchangeDriver& Edge::take_driver() {
-  if (idle_drivers_.empty()) {
-    drivers_.push_back(std::make_unique<ExchangeDriver>(*this, static_cast<std::uint32_t>(drivers_.size())));
-    idle_drivers_.reserve(drivers_.capacity());
-    idle_drivers_.push_back(drivers_.back().get());
+  in_flight_.store(in_flight() + 1, std::memory_order_relaxed);
+  if (!idle_drivers_.empty()) {
+    ExchangeDriver& driver = *idle_drivers_.back();
+    idle_drivers_.pop_back();
+    return driver;
   }
-  ExchangeDriver& driver = *idle_drivers_.back();
-  idle_drivers_.pop_back();
-  in_flight_.store(drivers_.size() - idle_drivers_.size(), std::memory_order_relaxed);
-  return driver;
+  if (free_slots_.empty()) {
+    free_slots_.push_back(static_cast<std::uint32_t>(drivers_.size()));
+    drivers_.emplace_back();
+    idle_drivers_.reserve(drivers_.capacity());
+  }
+  const std::uint32_t slot = free_slots_.back();
+  free_slots_.pop_back();
+  drivers_[slot] = std::make_unique<ExchangeDriver>(*this, slot);
+  return *drivers_[slot];
 }
 
 void Edge::give_back(ExchangeDriver& driver) {
+  in_flight_.store(in_flight() - 1, std::memory_order_relaxed);
   idle_drivers_.push_back(&driver);
-  in_flight_.store(drivers_.size() - idle_drivers_.size(), std::memory_order_relaxed);
+  if (idle_drivers_.size() > kSpareDrivers && due() == kNever) set(loop.wheel, saturating_add(loop.now(), kTrimEvery));
+}
+
+void Edge::on_due(TimePoint) {
+  // The front of the list has not been used for longest.
+  const std::size_t spare = idle_drivers_.size() > kSpareDrivers ? idle_drivers_.size() - kSpareDrivers : 0;
+  for (std::size_t i = 0; i < spare; ++i) {
+    free_slots_.push_back(idle_drivers_[i]->slot());
+    drivers_[idle_drivers_[i]->slot()].reset();
+  }
+  idle_drivers_.erase(idle_drivers_.begin(), idle_drivers_.begin() + static_cast<std::ptrdiff_t>(spare));
 }
 
 void Edge::wake(const Ticket& ticket, bool granted) {
-  if (ticket.slot < drivers_.size()) drivers_[ticket.slot]->on_woken(ticket, granted);
+  if (ticket.slot < drivers_.size() && drivers_[ticket.slot]) drivers_[ticket.slot]->on_woken(ticket, granted);
 }
 
 void Edge::record(const exchange::Timeline& timeline) {
@@ -39,7 +56,7 @@ void Edge::record(const exchange::Timeline& timeline) {
 
 void Edge::cancel_all(Reason why) {
   for (std::size_t i = 0; i < drivers_.size(); ++i) {
-    if (drivers_[i]->active()) drivers_[i]->cancel(why);
+    if (drivers_[i] && drivers_[i]->active()) drivers_[i]->cancel(why);
   }
 }
 

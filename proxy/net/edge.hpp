@@ -28,11 +28,11 @@ struct ProcessState {
   std::atomic<std::int64_t> downstream_connections{0};
 };
 
-class Edge {
+class Edge final : private LazyTimer {
  public:
   Edge(Loop& loop, ProcessState& process, telemetry::TimelineStore& timelines, telemetry::LogWriter& log,
        telemetry::PolicyRow& unrouted);
-  ~Edge();
+  ~Edge() override;
 
   Loop& loop;
   ProcessState& process;
@@ -43,7 +43,8 @@ class Edge {
   /// Connections of this worker, as other workers see it; those on their way here count.
   std::atomic<std::int64_t> load{0};
 
-  /// A driver that is not in use; it comes back by itself when its request has ended.
+  /// A driver that is not in use; it comes back by itself when its request has ended. More than a few spare ones are
+  /// given up after a while, so that a burst does not keep its memory.
   ExchangeDriver& take_driver();
 
   /// Records a finished request in the rings and the access log.
@@ -66,10 +67,17 @@ class Edge {
 
   // For drivers.
   void give_back(ExchangeDriver& driver);
+  std::uint64_t next_generation() noexcept { return ++generation_; }
 
  private:
-  std::vector<std::unique_ptr<ExchangeDriver>> drivers_;
+  static constexpr std::size_t kSpareDrivers = 64;
+  static constexpr Nanos kTrimEvery = std::chrono::seconds{10};
+
+  void on_due(TimePoint now) override;
+  std::vector<std::unique_ptr<ExchangeDriver>> drivers_;  // by slot; empty where the slot is free
+  std::vector<std::uint32_t> free_slots_;
   std::vector<ExchangeDriver*> idle_drivers_;
+  std::uint64_t generation_ = 0;            // of the request that began last
   std::vector<H1Downstream*> connections_;  // each knows its place
   std::atomic<std::size_t> in_flight_{0};   // one writer
 };

@@ -21,7 +21,7 @@ ExchangeDriver::ExchangeDriver(Edge& edge, std::uint32_t slot)
 ExchangeDriver::~ExchangeDriver() = default;
 
 void ExchangeDriver::begin(Downstream& downstream, Ref<View> view, const Request& request) {
-  ++generation_;
+  generation_ = edge_.next_generation();
   downstream_ = &downstream;
   view_ = std::move(view);
   route_ = &view_->snapshot->plans[request.route];

@@ -59,6 +59,7 @@ class ExchangeDriver final : private LazyTimer {
   bool active() const noexcept { return exchange_.has_value(); }
   /// What a state that lets the present request wait keeps of it.
   Ticket ticket() const noexcept { return {edge_.loop.local.worker, slot_, generation_}; }
+  std::uint32_t slot() const noexcept { return slot_; }
   void on_woken(const Ticket& ticket, bool granted);
   const exchange::Timeline& timeline() const noexcept { return timeline_; }
 
@@ -146,7 +147,7 @@ class ExchangeDriver final : private LazyTimer {
 
   Edge& edge_;
   const std::uint32_t slot_;
-  std::uint64_t generation_ = 0;  // counts requests
+  std::uint64_t generation_ = 0;  // of the present request
   Ref<View> view_;
   Downstream* downstream_ = nullptr;
   const RouteRow* row_ = nullptr;

@@ -460,22 +460,46 @@ void H1Downstream::send_reply(const exchange::Reply& reply) {
   if (reply.retry_after) {
     retry_after = static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::seconds>(*reply.retry_after).count());
   }
-  http::write_local_reply({.reason = reply.why,
-                           .instance = edge_.view->snapshot->instance,
-                           .date = loop().date(),
-                           .request_id = request_id(),
-                           .policy = policy_,
-                           .retry_after = retry_after,
-                           .should_not_retry = reply.should_not_retry,
-                           .answers_head = answers_head_,
-                           .keep_alive = keep_alive_,
-                           .client_minor = minor_,
-                           .extra = debug_fields()},
-                          text);
+  if (reply.fixed != nullptr) {
+    write_fixed(*reply.fixed, text);
+  } else {
+    http::write_local_reply({.reason = reply.why,
+                             .instance = edge_.view->snapshot->instance,
+                             .date = loop().date(),
+                             .request_id = request_id(),
+                             .policy = policy_,
+                             .retry_after = retry_after,
+                             .should_not_retry = reply.should_not_retry,
+                             .answers_head = answers_head_,
+                             .keep_alive = keep_alive_,
+                             .client_minor = minor_,
+                             .extra = debug_fields()},
+                            text);
+  }
   answer_complete_ = true;
   write(std::array{text.view()});
   text.clear();
   check_delivered();
+}
+
+/// A response that the configuration gives: written through the same head writer as an upstream's.
+void H1Downstream::write_fixed(const exchange::StaticResponse& response, Buffer& text) {
+  http::FieldList fields;
+  for (const auto& [name, value] : response.headers) fields.push({name, value}, http::identify_field(name));
+  const std::string length = std::to_string(response.body.size());
+  fields.push({"Content-Length", length}, http::FieldId::content_length);
+  const http::ResponseHead head{.status = response.status,
+                                .reason_phrase = http::status_phrase(response.status),
+                                .body = {http::Framing::content_length, response.body.size()},
+                                .fields = &fields};
+  http::write_response_head(head,
+                            {.instance = edge_.view->snapshot->instance,
+                             .date = loop().date(),
+                             .client_minor = minor_,
+                             .client_keep_alive = keep_alive_,
+                             .extra = debug_fields()},
+                            text);
+  if (!answers_head_) text.append(response.body);
 }
 
 /// Answers a request that never got as far as a policy.

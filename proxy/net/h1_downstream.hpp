@@ -103,6 +103,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
 
   // Writing.
   void refuse(Reason why);
+  void write_fixed(const exchange::StaticResponse& response, Buffer& text);
   void write(std::span<const std::string_view> pieces);
   void write_body(std::string_view data, bool end, std::string_view trailers);
   void flush();

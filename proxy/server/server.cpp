@@ -267,6 +267,7 @@ std::vector<std::string> Server::unchangeable(const config::Config& next) const 
     return all;
   };
   if (addresses(next) != addresses(now)) restart("listeners");
+  if (config::to_json(next)["telemetry"] != config::to_json(now)["telemetry"]) restart("telemetry");
   return errors;
 }
 

@@ -22,6 +22,7 @@
 #include "proxy/config/load.hpp"
 #include "proxy/config/snapshot.hpp"
 #include "proxy/net/asio.hpp"
+#include "proxy/server/mailbox_wakeups.hpp"
 #include "proxy/server/worker.hpp"
 #include "proxy/telemetry/log.hpp"
 #include "proxy/telemetry/prometheus_export.hpp"
@@ -91,6 +92,7 @@ class Server final : private admin::AdminBackend {
   config::StateRegistry registry_;
   std::shared_ptr<const config::Snapshot> snapshot_;
   Worker::Workers workers_;
+  MailboxWakeups wakeups_{workers_};
   std::vector<std::string> listening_;  // the addresses that were bound, by listener
   std::unique_ptr<telemetry::PrometheusExport> export_;
   std::unique_ptr<admin::AdminServer> admin_;

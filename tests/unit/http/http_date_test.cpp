@@ -42,7 +42,7 @@ TEST_SUITE("http") {
   }
 
   TEST_CASE("a two-digit year stays within the calendar whatever the time is") {
-    CHECK(parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", INT64_MIN) == -59'174'118'623);  // 0094
+    CHECK(parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", INT64_MIN) == -59'174'032'223);  // 0094
     CHECK(parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT", INT64_MAX).value() < 253'402'300'800);
   }
 
