@@ -7,7 +7,7 @@
 // Nodes are owned by their document and referred to by pointer: an alias is a second pointer to the same node, so a
 // tree may be a graph, but never with a cycle (an alias to a node that is still open is refused while parsing).
 //
-// Limits: 1 MiB of text and 200,000 keys per document, after merge keys are resolved.
+// Limits: 1 MiB of text and 200,000 keys copied by merge keys, per document.
 #pragma once
 
 #include <cstddef>

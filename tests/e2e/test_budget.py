@@ -58,10 +58,13 @@ class Types(EndToEnd):
         budget = {"type": "success_credit", "capacity": 5, "retry_cost": 5, "success_credit": 1, "min_per_second": 0}
         rig = self.rig(lambda request: OK if request.target == "/good" else unavailable(),
                        policy=retry(2, budget=budget))
+        left = lambda: rig.metric("budget_available", budget="t.Op")
         self.assertEqual(self.extra(rig, 3), 1)
         self.extra(rig, 4, "/good")
+        self.becomes(left, 4)
         self.assertEqual(self.extra(rig, 1), 0)
         self.extra(rig, 1, "/good")
+        self.becomes(left, 5)
         self.assertEqual(self.extra(rig, 3), 1)
 
     def test_a_ratio_of_what_is_in_flight(self):
@@ -79,6 +82,7 @@ class Types(EndToEnd):
         self.check(rig, response, 503, "http_5xx", ["primary http_503"], "budget_denied")
         hold.set()
         self.assertEqual(slow.response().status, 200)
+        self.becomes(lambda: rig.metric("budget_in_flight", budget="t.Op", kind="retry"), 0)
         self.check(rig, rig.fetch("GET", "/fast"), 503, "http_5xx", ["primary http_503", "retry http_503"],
                    "attempts_exhausted")
         self.becomes(lambda: rig.metric("budget_in_flight", budget="t.Op"), 0)

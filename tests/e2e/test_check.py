@@ -226,7 +226,7 @@ class Examples(CommandLine):
         for path in EXAMPLES:
             with self.subTest(os.path.basename(path)):
                 with open(path, encoding="utf-8") as file:
-                    text = re.sub(r"(\blisten: *)[\w.]+:\d+", r"\g<1>127.0.0.1:0", file.read())
+                    text = re.sub(r"(\blisten: *(?:\"\${\w+:-)?127\.0\.0\.1:)\d+", r"\g<1>0", file.read())
                 if not re.search(r"^admin:", text, re.M):
                     text += "\nadmin: { listen: 127.0.0.1:0 }\n"
                 proxy = self.start(text, beside=glob.glob(os.path.join(os.path.dirname(path), "*.d")))

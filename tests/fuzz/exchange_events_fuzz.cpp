@@ -4,6 +4,7 @@
 // attempt, in any order, at any time that does not run backwards. Only what an edge can keep from happening does not
 // happen: a request begins once, and begins first. Whatever comes, the promises of ExchangeCheck hold after each fact;
 // and once the bytes are used up, letting time pass and the client go ends both, with everything given back.
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -75,7 +76,7 @@ struct State {
       ++set.total_weight;
     }
     upstream.name = "up";
-    upstream.connect_timeout = bytes.one_of(kTimes);
+    upstream.connect_timeout = std::max(bytes.one_of(kTimes), Nanos{1ns});
     upstream.endpoints = &set;
     config.type = static_cast<policy::BudgetType>(bytes.next() % 5);
     config.capacity = bytes.next() % 8;
