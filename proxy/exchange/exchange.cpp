@@ -400,6 +400,7 @@ void Exchange::relay(Attempt& attempt) {
   timeline_.status = entry.status;
   end_reason_ = policy::request_reason(entry.status);
   const bool failure = entry.outcome == Outcome::retryable || entry.status >= 500;
+  conclude(end_reason_, end_who_, end_stage_);
   order(RelayResponse{attempt.id, failure && hopeless()});
 }
 
@@ -438,6 +439,7 @@ void Exchange::reply(Reason why, char who, char stage) {
   end_reason_ = why;
   end_who_ = who;
   end_stage_ = stage;
+  conclude(why, who, stage);
   const bool own_refusal = info(why).proxy_status_error == "connection_limit_reached";
   order(Reply{.status = info(why).status,
               .why = why,
@@ -460,6 +462,11 @@ void Exchange::settle_success() noexcept {
 void Exchange::finish(Reason why, char who, char stage) noexcept {
   leave_loop();
   finished_ = true;
+  conclude(why, who, stage);
+}
+
+/// Writes how the request ends, or will have ended if nothing interferes any more.
+void Exchange::conclude(Reason why, char who, char stage) noexcept {
   timeline_.reason = why;
   timeline_.outcome = outcome_of(why);
   timeline_.who = who;

@@ -109,6 +109,7 @@ class Exchange {
   void reply(Reason why, char who, char stage);
   void cut(Reason why, char who);
   void settle_success() noexcept;
+  void conclude(Reason why, char who, char stage) noexcept;
   void finish(Reason why, char who, char stage) noexcept;
 
   // The attempt table.

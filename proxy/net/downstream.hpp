@@ -25,8 +25,9 @@ class Downstream {
   virtual void resume_body() = 0;
 
   virtual void send_interim(const http::ResponseHead& head) = 0;
-  /// The head of the final answer with the first bytes of its body; `end`: that is all of it.
-  virtual void send_head(const http::ResponseHead& head, bool should_not_retry, std::string_view data, bool end) = 0;
+  /// The head of the final answer with the first bytes of its body; `end`: that is all of it, but for the trailers.
+  virtual void send_head(const http::ResponseHead& head, bool should_not_retry, std::string_view data, bool end,
+                         std::string_view trailers) = 0;
   virtual void send_body(std::string_view data) = 0;
   virtual void send_end(std::string_view trailers) = 0;
   /// A whole answer of our own.

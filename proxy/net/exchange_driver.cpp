@@ -44,6 +44,7 @@ void ExchangeDriver::begin(Downstream& downstream, Ref<View> view, const Request
     body_.begin(request.replay_limit, request.facts.body_fits_replay);
     body_.keep(request.body);
     if (request.body_complete) body_.set_complete();
+    trailers_.append(request.trailers);
   }
   feed(exchange::RequestReady{});
   if (has_body_) report_overflow();
@@ -127,6 +128,8 @@ void ExchangeDriver::perform(const exchange::HoldResponse& order) {
   a.held.append(in_hand_.raw);
   a.held_head = in_hand_.raw.size();
   a.held.append(in_hand_.data);
+  a.held_trailers.clear();
+  a.held_trailers.append(in_hand_.trailers);
   held_charge_.set(a.held.size());
 }
 
@@ -145,7 +148,7 @@ void ExchangeDriver::perform(const exchange::RelayResponse& order) {
   relaying_ = &a;
   if (a.phase == Phase::held) return relay_held(a, order.should_not_retry);
   a.phase = Phase::relaying;
-  downstream_->send_head(*in_hand_.head, order.should_not_retry, in_hand_.data, in_hand_.end);
+  downstream_->send_head(*in_hand_.head, order.should_not_retry, in_hand_.data, in_hand_.end, in_hand_.trailers);
 }
 
 void ExchangeDriver::perform(const exchange::CloseDownstream&) { downstream_->cut(); }
@@ -158,7 +161,8 @@ void ExchangeDriver::relay_held(Attempt& a, bool should_not_retry) {
   const http::HeadLimits any{.max_head = SIZE_MAX, .max_fields = http::kMaxFields};
   const std::string_view raw = a.held.view().substr(0, a.held_head);
   edge_.loop.parser.parse_response(raw, any, answers_head_, scan);
-  downstream_->send_head(edge_.loop.parser.response(), should_not_retry, a.held.view().substr(a.held_head), a.whole);
+  downstream_->send_head(edge_.loop.parser.response(), should_not_retry, a.held.view().substr(a.held_head), a.whole,
+                         a.held_trailers.view());
   a.held.release();
   held_charge_.set(0);
   if (a.whole) return feed(exchange::ResponseDone{a.id});
@@ -209,23 +213,23 @@ void ExchangeDriver::push_body(Attempt& a) {
 }
 
 void ExchangeDriver::interim(Attempt& a, const http::ResponseHead& head) {
-  in_hand_ = {.attempt = &a, .head = &head, .raw = {}, .data = {}, .end = false};
+  in_hand_ = {.attempt = &a, .head = &head};
   feed(exchange::InterimHead{a.id, head.status});
   in_hand_ = {};
 }
 
-void ExchangeDriver::response(Attempt& a, const http::ResponseHead& head, std::string_view raw, std::string_view data,
-                              bool end) {
-  a.whole = end;
-  if (end) a.stream = nullptr;
-  in_hand_ = {&a, &head, raw, data, end};
+void ExchangeDriver::response(Attempt& a, const HeadInHand& in_hand) {
+  const http::ResponseHead& head = *in_hand.head;
+  a.whole = in_hand.end;
+  if (a.whole) a.stream = nullptr;
+  in_hand_ = in_hand;
   std::optional<Nanos> retry_after;
   if (head.status == 429 || head.status == 503) {
     retry_after = http::retry_after_of(*head.fields, edge_.loop.wall_us() / 1'000'000);
   }
   feed(exchange::ResponseHead{a.id, head.status, head.fields->view(), retry_after});
   in_hand_ = {};
-  if (!end) return;
+  if (!a.whole) return;
   if (a.phase == Phase::relaying) feed(exchange::ResponseDone{a.id});
   if (a.phase == Phase::held) feed(exchange::HeldState{a.id, true, false});
 }
@@ -239,7 +243,10 @@ void ExchangeDriver::response_data(Attempt& a, std::string_view data) {
 void ExchangeDriver::response_end(Attempt& a, std::string_view trailers) {
   a.stream = nullptr;
   a.whole = true;
-  if (a.phase == Phase::held) return feed(exchange::HeldState{a.id, true, false});
+  if (a.phase == Phase::held) {
+    a.held_trailers.append(trailers);
+    return feed(exchange::HeldState{a.id, true, false});
+  }
   feed(exchange::ResponseDone{a.id});
   if (downstream_ != nullptr) downstream_->send_end(trailers);
 }

@@ -42,6 +42,7 @@ class ExchangeDriver final : private LazyTimer {
     std::uint64_t replay_limit = 0;
     std::string_view body;  // what came with the head, decoded
     bool body_complete = false;
+    std::string_view trailers;  // once it is complete
   };
   /// Begins a request; `downstream` hears of it from now on until `exchange_over`.
   void begin(Downstream& downstream, Ref<View> view, const Request& request);
@@ -66,6 +67,18 @@ class ExchangeDriver final : private LazyTimer {
  private:
   enum class Phase : std::uint8_t { unused, connecting, running, held, relaying, over };
 
+  struct Attempt;
+
+  /// The response head being reported; its views are valid until the report has been dealt with.
+  struct HeadInHand {
+    Attempt* attempt = nullptr;
+    const http::ResponseHead* head = nullptr;
+    std::string_view raw;
+    std::string_view data;
+    std::string_view trailers;  // with `end`
+    bool end = false;
+  };
+
   /// One try at an upstream, and what is kept of its answer.
   struct Attempt final : UpstreamSink {
     ExchangeDriver* driver = nullptr;
@@ -80,13 +93,15 @@ class ExchangeDriver final : private LazyTimer {
     std::uint8_t hedge = 0;
     Buffer held;  // raw head, then body
     std::size_t held_head = 0;
+    Buffer held_trailers;
 
     void on_connected() override { driver->connected(*this, false); }
     void on_request_sent() override { driver->feed(exchange::RequestSent{id}); }
     void on_drained() override { driver->push_body(*this); }
     void on_interim(const http::ResponseHead& head) override { driver->interim(*this, head); }
-    void on_response(const http::ResponseHead& head, std::string_view raw, std::string_view data, bool end) override {
-      driver->response(*this, head, raw, data, end);
+    void on_response(const http::ResponseHead& head, std::string_view raw, std::string_view data, bool end,
+                     std::string_view trailers) override {
+      driver->response(*this, {this, &head, raw, data, trailers, end});
     }
     void on_data(std::string_view data) override { driver->response_data(*this, data); }
     void on_end(std::string_view trailers) override { driver->response_end(*this, trailers); }
@@ -94,15 +109,6 @@ class ExchangeDriver final : private LazyTimer {
       driver->failed(*this, why, exposure, reused);
     }
     std::size_t response_allowance() const override { return driver->allowance(*this); }
-  };
-
-  /// The response head being reported; its views are valid until the report has been dealt with.
-  struct HeadInHand {
-    Attempt* attempt = nullptr;
-    const http::ResponseHead* head = nullptr;
-    std::string_view raw;
-    std::string_view data;
-    bool end = false;
   };
 
   static constexpr std::size_t kMaxHeldBody = 64 * 1024;
@@ -129,8 +135,7 @@ class ExchangeDriver final : private LazyTimer {
   // What attempts report.
   void connected(Attempt& attempt, bool reused);
   void interim(Attempt& attempt, const http::ResponseHead& head);
-  void response(Attempt& attempt, const http::ResponseHead& head, std::string_view raw, std::string_view data,
-                bool end);
+  void response(Attempt& attempt, const HeadInHand& head);
   void response_data(Attempt& attempt, std::string_view data);
   void response_end(Attempt& attempt, std::string_view trailers);
   void failed(Attempt& attempt, Reason why, exchange::Exposure exposure, bool reused);

@@ -268,7 +268,8 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                             .wall_start_us = loop().wall_us()},
                   .replay_limit = replay,
                   .body = body,
-                  .body_complete = body_complete_});
+                  .body_complete = body_complete_,
+                  .trailers = body_framing_ == http::Framing::chunked ? decoder_.trailers() : std::string_view{}});
   if (state_ == State::busy && !body_complete_) {
     body_due_ = saturating_add(loop().now(), limits().body_idle_timeout);
     rearm();
@@ -381,8 +382,9 @@ bool H1Downstream::closes() const noexcept {
 
 std::span<const Field> H1Downstream::debug_fields() {
   if (!edge_.view->listeners[info_.index]->debug_headers || driver_ == nullptr) return {};
-  const auto end =
-      std::to_chars(attempts_text_, attempts_text_ + sizeof attempts_text_, driver_->timeline().attempts.size());
+  const auto& made = driver_->timeline().attempts;
+  const unsigned attempts = made.empty() ? 0u : made.back().n;  // reconnects do not count
+  const auto end = std::to_chars(attempts_text_, attempts_text_ + sizeof attempts_text_, attempts);
   debug_[0] = {"X-Outrigger-Policy", policy_};
   debug_[1] = {"X-Outrigger-Attempts", {attempts_text_, static_cast<std::size_t>(end.ptr - attempts_text_)}};
   debug_[2] = {"X-Outrigger-Request-Id", request_id()};
@@ -401,7 +403,8 @@ void H1Downstream::send_interim(const http::ResponseHead& head) {
   write(std::array{text.view()});
 }
 
-void H1Downstream::send_head(const http::ResponseHead& head, bool should_not_retry, std::string_view data, bool end) {
+void H1Downstream::send_head(const http::ResponseHead& head, bool should_not_retry, std::string_view data, bool end,
+                             std::string_view trailers) {
   answer_framing_ = http::client_framing(head, minor_);
   if (closes()) keep_alive_ = false;
   Buffer& text = loop().out;
@@ -414,7 +417,7 @@ void H1Downstream::send_head(const http::ResponseHead& head, bool should_not_ret
                              .should_not_retry = should_not_retry,
                              .extra = debug_fields()},
                             text);
-  write_body(data, end, {});
+  write_body(data, end, trailers);
 }
 
 void H1Downstream::send_body(std::string_view data) {

@@ -59,7 +59,8 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void read_body() override;
   void resume_body() override;
   void send_interim(const http::ResponseHead& head) override;
-  void send_head(const http::ResponseHead& head, bool should_not_retry, std::string_view data, bool end) override;
+  void send_head(const http::ResponseHead& head, bool should_not_retry, std::string_view data, bool end,
+                 std::string_view trailers) override;
   void send_body(std::string_view data) override;
   void send_end(std::string_view trailers) override;
   void send_reply(const exchange::Reply& reply) override;

@@ -225,7 +225,7 @@ std::size_t H1Upstream::take_head(std::span<char> bytes) {
       }
       UpstreamSink* sink = sink_;
       if (piece.end) complete();
-      sink->on_response(head, {rest.data(), verdict.size}, piece.data, piece.end);
+      sink->on_response(head, {rest.data(), verdict.size}, piece.data, piece.end, trailers());
       return bytes.size();
     }
     // Switching protocols was not asked for, and patience with interim heads has a limit.
@@ -269,7 +269,11 @@ void H1Upstream::deliver_body(std::span<char> bytes) {
   if (piece.broken) return fail(Reason::protocol_error);
   if (!piece.end) return;
   complete();
-  sink->on_end(framing_ == http::Framing::chunked ? decoder_.trailers() : std::string_view{});
+  sink->on_end(trailers());
+}
+
+std::string_view H1Upstream::trailers() const noexcept {
+  return framing_ == http::Framing::chunked ? decoder_.trailers() : std::string_view{};
 }
 
 void H1Upstream::at_eof() {

@@ -74,6 +74,7 @@ class H1Upstream final : public Counted<H1Upstream>, public UpstreamStream, priv
   std::size_t take_head(std::span<char> bytes);
   Piece decode(std::span<char> bytes);
   void deliver_body(std::span<char> bytes);
+  std::string_view trailers() const noexcept;
   void at_eof();
   void complete();
   void fail(Reason why);

@@ -52,8 +52,8 @@ void Transport::announce(std::uint32_t events) noexcept {
 
 /// Tells the owner what it wants to know; each telling may close us.
 void Transport::dispatch() {
-  if (owner_ != nullptr && want_read_ && readable_) {
-    want_read_ = false;
+  if (owner_ != nullptr && want_read_ && (readable_ || woken_)) {
+    want_read_ = woken_ = false;
     owner_->on_readable();
   }
   if (owner_ != nullptr && want_write_ && writable_) {
@@ -82,7 +82,7 @@ void Transport::watch_broken() noexcept {
 }
 
 void Transport::wake() noexcept {
-  want_read_ = readable_ = true;
+  want_read_ = woken_ = true;
   poller_.tell_later(*this);
 }
 

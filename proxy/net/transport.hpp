@@ -100,6 +100,7 @@ class Transport : public Counted<Transport> {
   Transport* next_closed_ = nullptr;  // and of those that have closed
   int descriptor_;
   bool listed_ = false;
+  bool woken_ = false;  // to be told whatever has been announced
   // What has been announced and not been used up,
   bool readable_ = false;
   bool writable_ = false;

@@ -27,8 +27,10 @@ class UpstreamSink {
   /// Everything accepted so far is in the kernel.
   virtual void on_drained() = 0;
   virtual void on_interim(const http::ResponseHead& head) = 0;
-  /// The final head, as parsed and as received, with the body bytes that came along. Views are valid during the call.
-  virtual void on_response(const http::ResponseHead& head, std::string_view raw, std::string_view data, bool end) = 0;
+  /// The final head, as parsed and as received, with the body bytes that came along; `end`: that is all of it, but for
+  /// the trailers. Views are valid during the call.
+  virtual void on_response(const http::ResponseHead& head, std::string_view raw, std::string_view data, bool end,
+                           std::string_view trailers) = 0;
   virtual void on_data(std::string_view data) = 0;
   virtual void on_end(std::string_view trailers) = 0;
   virtual void on_failed(Reason why, exchange::Exposure exposure, bool reused) = 0;

@@ -1,5 +1,6 @@
 #include "proxy/net/wheel.hpp"
 
+#include <algorithm>
 #include <bit>
 
 namespace outrigger::net {
@@ -43,9 +44,10 @@ void Wheel::insert(WheelEntry& entry) noexcept {
   auto level = differing == 0 ? 0u : static_cast<std::uint32_t>(std::bit_width(differing) - 1) / kBits;
   std::uint64_t tick = entry.tick_;
   if (level >= kLevels) {
-    // Further away than the wheel turns: wait in the slot that comes round last, and be placed anew then.
+    // Beyond the present round of the highest level: what is further away than that turns waits in the slot that comes
+    // round last. Either way the entry is placed anew when its slot comes.
     level = kLevels - 1;
-    tick = tick_ - (std::uint64_t{1} << (kBits * level));
+    tick = std::min(tick, tick_ + (std::uint64_t{kSlots - 1} << (kBits * level)));
   }
   const auto slot = static_cast<std::uint32_t>(tick >> (kBits * level)) & (kSlots - 1);
   Head& list = head(level, slot);
@@ -90,19 +92,16 @@ void Wheel::advance(TimePoint now) {
   const std::int64_t since = time_left(origin_, now).count();
   const std::uint64_t target = since <= 0 ? 0 : static_cast<std::uint64_t>(since / kTickNs);
   while (tick_ < target) {
-    // Jump over ticks at which nothing can happen: to the next occupied slot of the lowest level or its next turn.
-    const auto digit = static_cast<std::uint32_t>(tick_) & (kSlots - 1);
-    const std::uint64_t ahead = digit + 1 < kSlots ? occupied_[0] >> (digit + 1) : 0;
-    const std::uint64_t turn = (tick_ | (kSlots - 1)) + 1;
-    const std::uint64_t next = ahead != 0 ? tick_ + 1 + static_cast<std::uint64_t>(std::countr_zero(ahead)) : turn;
-    tick_ = next < target ? next : target;
+    // Ticks at which nothing can happen are jumped over, so that a long sleep costs no more than a short one.
+    tick_ = std::min(next_tick(), target);
     const auto slot = static_cast<std::uint32_t>(tick_) & (kSlots - 1);
     if (slot == 0) cascade(1);
     fire(slot, now);
   }
 }
 
-TimePoint Wheel::next_due() const noexcept {
+/// When the next occupied slot comes round, be it to fire or to be spread over lower levels; kNoTick: there is none.
+std::uint64_t Wheel::next_tick() const noexcept {
   for (std::uint32_t level = 0; level < kLevels; ++level) {
     const std::uint32_t shift = kBits * level;
     const auto digit = static_cast<std::uint32_t>(tick_ >> shift) & (kSlots - 1);
@@ -115,12 +114,16 @@ TimePoint Wheel::next_due() const noexcept {
         occupied_[level] &= ~(std::uint64_t{1} << slot);
         continue;
       }
-      const std::uint64_t base = (tick_ >> shift) + (distance == 0 ? kSlots : distance);
-      const std::uint64_t due = base << shift;
-      return saturating_add(origin_, Nanos{static_cast<std::int64_t>(due) * kTickNs});
+      return ((tick_ >> shift) + (distance == 0 ? kSlots : distance)) << shift;
     }
   }
-  return kNever;
+  return kNoTick;
+}
+
+TimePoint Wheel::next_due() const noexcept {
+  const std::uint64_t tick = next_tick();
+  if (tick == kNoTick) return kNever;
+  return saturating_add(origin_, Nanos{static_cast<std::int64_t>(tick) * kTickNs});
 }
 
 }  // namespace outrigger::net

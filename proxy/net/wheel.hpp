@@ -70,12 +70,14 @@ class Wheel {
   static constexpr std::uint32_t kBits = 6;
   static constexpr std::uint32_t kSlots = 1u << kBits;
   static constexpr std::uint32_t kLevels = 5;  // 2^30 ms = 12 days; what is later waits in the last slot and moves on
+  static constexpr std::uint64_t kNoTick = UINT64_MAX;
 
   class Head : public WheelEntry {
     void on_time(TimePoint) override {}
   };
 
   std::uint64_t tick_at_or_after(TimePoint at) const noexcept;
+  std::uint64_t next_tick() const noexcept;
   void insert(WheelEntry& entry) noexcept;
   void cascade(std::uint32_t level) noexcept;
   void fire(std::uint32_t slot, TimePoint now);

@@ -1,9 +1,10 @@
 """The admin API and the metrics, as tools read them."""
+import json
 import re
 import unittest
 
 from client import Client
-from harness import EndToEnd, retry
+from harness import EndToEnd, retry, settings
 from upstream import OK, Answer, unavailable
 
 # Families that exist from the start, before any request.
@@ -175,6 +176,16 @@ class Timelines(EndToEnd):
 
 
 class ConfigCall(EndToEnd):
+    def test_a_configuration_may_be_tried_without_effect(self):
+        rig = self.rig()
+        good = settings([rig.up.name])
+        for policy, valid in (({}, True), ({"overall_timeout": "never"}, False)):
+            body = json.dumps({**good, "policies": {"t.Op": policy}}).encode()
+            response = rig.proxy.call("/config/validate", "POST", body=body)
+            verdict = json.loads(response.body)
+            self.assertEqual((response.status, verdict["valid"], bool(verdict["errors"])), (200, valid, not valid))
+        self.assertEqual(rig.metric("config_generation"), rig.proxy.json("/config")["generation"])
+
     def test_the_effective_configuration_is_shown(self):
         rig = self.rig(policy=retry())
         shown = rig.proxy.json("/config")

@@ -92,6 +92,17 @@ class Types(EndToEnd):
             with self.subTest(budget):
                 self.assertEqual(self.extra(self.failing(budget), 50), 50)
 
+    def test_what_was_spent_comes_back_with_time(self):
+        for budget in ({"type": "token_bucket", "capacity": 2, "refill_per_second": 2},
+                       {"type": "window", "max_rate": 0, "min_per_second": 2, "window": "1s"},
+                       {"type": "success_credit", "capacity": 5, "retry_cost": 5, "min_per_second": 2}):
+            with self.subTest(budget["type"]):
+                rig = self.failing(budget)
+                begun = time.monotonic()
+                spent = self.extra(rig, 20)
+                self.assertIn(spent, range(2, 2 + int(2 * (time.monotonic() - begun)) + 1))
+                eventually(lambda: self.extra(rig, 1), "an extra attempt is admitted again")
+
     def test_a_named_budget_is_shared_and_has_its_cost(self):
         bucket = {"type": "token_bucket", "capacity": 5, "refill_per_second": 0}
         routes = [{"match": {"path": f"/{name}"}, "policy": f"t.{name}", "upstream": "up"} for name in ("one", "two")]

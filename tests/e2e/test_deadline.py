@@ -3,8 +3,9 @@ import threading
 import unittest
 from unittest.mock import ANY
 
-from harness import EndToEnd, retry
+from harness import EndToEnd, retry, story
 from upstream import Answer, unavailable
+from wire import Truncated
 
 FORMS = ("X-Request-Timeout", "Grpc-Timeout", "X-Envoy-Expected-Rq-Timeout-Ms")
 GRPC_UNITS_MS = {"H": 3_600_000, "M": 60_000, "S": 1000, "m": 1, "u": 0.001, "n": 0.000001}
@@ -86,6 +87,29 @@ class Deadline(EndToEnd):
         self.addCleanup(timer.cancel)
         self.assertEqual(client.finish(response).body, b"late")
         self.check(rig, response, 200, "success", ["primary success"])
+
+    def test_a_body_under_way_is_cut_at_the_clients_own_deadline(self):
+        self.cut_in_the_body({"overall_timeout": "1h"}, [("X-Request-Timeout", "200")], "overall_timeout")
+
+    def test_a_body_under_way_is_cut_at_the_longest_duration(self):
+        self.cut_in_the_body({"max_duration": "200ms"}, (), "max_duration")
+
+    def cut_in_the_body(self, policy, headers, reason):
+        hold = threading.Event()
+        self.addCleanup(hold.set)
+        rig = self.rig([Answer(body=[b"late"], length=4, hold_body=hold)], policy=policy)
+        client = rig.client().ask(headers=headers)
+        response = client.begin()
+        self.assertRaises(Truncated, client.finish, response)
+        timeline = rig.timeline(response)
+        self.assertEqual((response.status, timeline["reason"], story(timeline)), (200, reason, [f"primary {reason}"]))
+        self.given_up(rig.up.connections[0])
+
+    def test_the_longest_duration_ends_a_request_without_answer(self):
+        rig = self.held({"max_duration": "150ms"})
+        response = rig.fetch()
+        self.check(rig, response, 504, "max_duration", ["primary max_duration"], ANY)
+        self.assertIn("error=http_response_timeout", response.get("Proxy-Status"))
 
     def test_zero_is_no_timeout(self):
         rig = self.rig(policy={"overall_timeout": 0})

@@ -59,9 +59,9 @@ class Demo(unittest.TestCase):
         def retried():
             self.get(proxy)
             return [timeline for timeline in self.timelines(admin, "?kind=retry")
-                    if "primary http_503" in story(timeline) and timeline["status"] == 200]
+                    if story(timeline) == ["primary http_503", "retry success"]]
 
-        self.assertIn("retry success", story(eventually(retried, "a 503 is retried")[0]))
+        self.assertEqual(eventually(retried, "a 503 is retried")[0]["status"], 200)
         self.assertEqual(self.get(admin, "/metrics").status, 200)
         self.process.send_signal(signal.SIGINT)
         self.assertEqual(self.process.wait(PATIENCE), 0)

@@ -311,6 +311,16 @@ class Connections(EndToEnd):
         self.assertEqual([request.target for request in rig.up.requests], ["/0", "/1", "/2"])
         self.assertEqual(len(rig.up.connections), 1)
 
+    def test_pipelined_requests_may_be_answered_here_and_there_in_turn(self):
+        rig = self.rig(route={"match": {"path": "/known"}})
+        client = rig.client()
+        expected = []
+        for path, asked in (("/known", {}), ("/other", {}), ("/other", {"body": b"x" * 100}), ("/known", {"body": b"y"}),
+                            ("/other", {"chunks": [b"z"]}), ("/known", {"chunks": [b"z"]}), ("/other", {})):
+            client.ask("PUT" if asked else "GET", path, **asked)
+            expected.append(200 if path == "/known" else 404)
+        self.assertEqual([client.response().status for _ in expected], expected)
+
     def test_upstream_connections_are_renewed_after_their_number_of_requests(self):
         rig = self.rig(upstream={"max_requests_per_connection": 2})
         client = rig.client()
@@ -344,6 +354,25 @@ class InterimAndEarly(EndToEnd):
         rig = self.rig([Answer(interim=((102, []),) * 32, body=b"ok"), Answer(interim=((102, []),) * 33, body=b"ok")])
         self.assertEqual(rig.fetch().status, 200)
         self.check(rig, rig.fetch(), 502, "protocol_error", ["primary protocol_error"], "non_retryable")
+
+    def test_an_early_answer_is_relayed_although_the_upstream_hangs_up_on_the_upload(self):
+        for end in ("fin", "reset"):
+            for framing in ("length", "chunked"):
+                with self.subTest(end=end, framing=framing):
+                    rig = self.rig([Answer(status=413, body=b"too much", framing=framing, early=True, end=end)])
+                    client = rig.client()
+                    upload = threading.Thread(target=self.upload, args=(client, 1024 * 1024))
+                    upload.start()
+                    response = client.response("POST")
+                    upload.join()
+                    self.assertEqual((response.status, response.body), (413, b"too much"))
+
+    @staticmethod
+    def upload(client, size):
+        try:
+            client.ask("POST", "/", body=bytes(size))
+        except OSError:
+            pass
 
     def test_an_early_answer_does_not_wait_for_the_upload(self):
         rig = self.rig([Answer(status=422, body=b"no need", early=True)])

@@ -256,6 +256,7 @@ class Many(EndToEnd):
         self.becomes(lambda: rig.metric("downstream_connections"), 0)
         self.assertEqual((rig.fetch().status, len(rig.up.heads)), (200, 1))
 
+    @unittest.skipIf(SANITIZED, "a sanitizer needs descriptors of its own")
     def test_running_out_of_descriptors_is_survived(self):
         rig = self.rig(descriptors=64, policy=retry())
         for _ in range(100):

@@ -1,4 +1,5 @@
 """Starting, reloading, draining and stopping, with traffic on the line."""
+import json
 import signal
 import threading
 import unittest
@@ -66,6 +67,29 @@ class Stop(EndToEnd):
                 self.assertEqual(client.ending(), ("fin", b""))
                 self.assertEqual(rig.proxy.wait(), 0)
                 rig.proxy.stop()
+
+    def test_neighbours_are_served_while_anything_is_in_flight(self):
+        rig, client, hold = self.busy(drain={"delay": "0s", "grace": "20s"})
+        rig.proxy.send(signal.SIGTERM)
+        self.not_ready(rig)
+        for _ in range(3):
+            response = rig.fetch()
+            self.assertEqual((response.status, response.get("Connection", "").lower()), (200, "close"))
+        hold.set()
+        self.assertEqual(client.response().body, b"done")
+        self.assertEqual(rig.proxy.wait(), 0)
+
+    def test_draining_on_request_stays_up_until_a_signal(self):
+        rig = self.rig(drain={"delay": "0s", "grace": "5s"})
+        self.assertEqual(rig.fetch().status, 200)
+        self.assertEqual(rig.proxy.call("/drain", "POST", body=b"").status, 200)
+        self.not_ready(rig)
+        with self.assertRaises((ConnectionError, Truncated)):
+            eventually(lambda: rig.fetch().status != 200, "nothing listens any more")
+        self.assertEqual([rig.proxy.call(target).status for target in ("/healthz", "/readyz", "/metrics", "/timelines")],
+                         [200, 503, 200, 200])
+        rig.proxy.send(signal.SIGTERM)
+        self.assertEqual(rig.proxy.wait(), 0)
 
     def test_during_the_delay_all_is_served_as_before(self):
         rig = self.rig(drain={"delay": "400ms", "grace": "5s"})
@@ -166,6 +190,18 @@ class Reload(EndToEnd):
         self.assertEqual(rig.fetch().status, 200)
         self.reload(rig, settings([rig.up.name], policy={"overall_timeout": "3s"}))
         self.assertEqual(rig.metric("config_last_reload_success"), 1)
+
+    def test_on_request_it_answers_with_the_result(self):
+        rig = self.rig()
+        rig.proxy.write(settings([rig.up.name], policy={"overall_timeout": "3s"}))
+        response = rig.proxy.call("/reload", "POST", body=b"")
+        self.assertEqual((response.status, json.loads(response.body)["generation"]),
+                         (200, rig.metric("config_generation")))
+        self.assertEqual(rig.timeline(rig.fetch())["deadline_ms"], 3000)
+        rig.proxy.write(settings([rig.up.name], policy={"overall_timeout": "never"}))
+        response = rig.proxy.call("/reload", "POST", body=b"")
+        self.assertEqual((response.status, "policies.t.Op.overall_timeout" in response.body.decode()), (422, True))
+        self.assertEqual(rig.timeline(rig.fetch())["deadline_ms"], 3000)
 
     def test_unchanged_content_makes_no_new_generation(self):
         config = settings(["127.0.0.1:9"])

@@ -5,7 +5,7 @@ import unittest
 from gate import Gate
 from harness import EndToEnd, retry, story
 from upstream import HANG_UP, OK, RESET, Answer, Upstream, unavailable
-from wire import Blackhole, Port
+from wire import Blackhole, Port, chunked
 
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
 BIG = bytes(range(256)) * 1200  # 300 KiB: far more than is kept in memory of an answer
@@ -154,6 +154,51 @@ class NotRetried(EndToEnd):
                                     "PUT", **form(1025))
             self.assertEqual(response.body, b"no")
 
+    def test_a_body_that_outgrows_the_replay_buffer_during_the_retry_goes_on(self):
+        policy = retry(2, replay_buffer="1KiB")
+        for early, more in (("during the retry", "100ms"), ("while nothing runs", "150ms")):
+            with self.subTest(early):
+                policy["retry"].update(initial_backoff=more, max_backoff=more)
+                rig = self.rig([unavailable(early=True)], policy=policy)
+                client = rig.client().ask("PUT", headers=[("Transfer-Encoding", "chunked")])
+                client.send(b"5\r\nfirst\r\n")
+                if early == "during the retry":
+                    self.becomes(lambda: len(rig.up.heads), 2)
+                else:
+                    self.becomes(lambda: len(rig.up.heads), 1)
+                client.send(chunked([b"x" * 800] * 100))
+                response = client.response()
+                self.assertEqual([each.body for each in rig.up.requests], [b"first" + b"x" * 80_000])
+                self.check(rig, response, 200, "success", ["primary http_503", "retry success"])
+
+    def test_a_body_that_outgrew_it_is_not_repeated_a_second_time(self):
+        gate = threading.Event()
+        rig = self.rig([unavailable(early=True), Answer(status=503, body=b"late", hold=gate)],
+                       policy=retry(3, replay_buffer="1KiB"))
+        client = rig.client().ask("PUT", headers=[("Transfer-Encoding", "chunked")])
+        client.send(b"5\r\nfirst\r\n")
+        self.becomes(lambda: len(rig.up.heads), 2)
+        client.send(chunked([b"x" * 800] * 100))
+        self.becomes(lambda: len(rig.up.requests), 1)
+        gate.set()
+        response = client.response()
+        self.assertEqual(response.body, b"late")
+        self.check(rig, response, 503, "http_5xx", ["primary http_503", "retry http_503"], "body_not_replayable",
+                   upstream=2)
+
+    def test_bodies_are_not_kept_where_memory_for_them_is_short(self):
+        hold = threading.Event()
+        script = {"/fill": [Answer(hold=hold)], "/": [unavailable()]}
+        rig = self.rig(lambda asked: script[asked.target].pop(0), limits={"buffer_memory": "1MiB"},
+                       policy=retry(2, replay_buffer="1MiB"))
+        filling = rig.client().ask("PUT", "/fill", body=bytes(1_000_000))
+        self.becomes(lambda: rig.metric("buffer_bytes", kind="replay"), 1_000_000)
+        response = rig.fetch("PUT", body=bytes(100_000))
+        self.check(rig, response, 503, "http_5xx", ["primary http_503"], "body_not_replayable")
+        self.assertEqual(rig.metric("buffer_bytes", kind="replay"), 1_000_000)
+        hold.set()
+        self.assertEqual(filling.response().status, 200)
+
     def test_a_large_body_that_was_never_sent_needs_no_replay(self):
         port = Port()
         self.addCleanup(port.close)
@@ -245,7 +290,7 @@ class RetryAfter(EndToEnd):
 
 class LastRealAnswer(EndToEnd):
     def test_a_kept_answer_is_relayed_when_the_retry_gets_none(self):
-        for framing in ("length", "chunked"):
+        for framing in ("length", "chunked", "close"):
             for body in (b"a real answer", BIG):
                 with self.subTest(framing=framing, size=len(body)):
                     real = unavailable(body, framing=framing, headers=[("X-Real", "1"), ("Connection", "close")])
@@ -290,13 +335,53 @@ class LastRealAnswer(EndToEnd):
         hold.set()
 
     def test_a_kept_answer_is_relayed_at_the_deadline(self):
+        for body in (b"real", BIG):
+            with self.subTest(size=len(body)):
+                hold = threading.Event()
+                rig = self.rig([unavailable(body), Answer(hold=hold)], policy={"overall_timeout": "300ms", **retry(2)})
+                response = rig.fetch()
+                self.assertEqual((response.status, response.body == body), (503, True))
+                self.assertEqual(story(rig.timeline(response)), ["primary http_503", "retry overall_timeout"])
+                self.given_up(rig.up.connections[rig.up.heads[1].connection])
+                hold.set()
+
+    def test_the_head_of_an_answer_to_head_is_kept(self):
+        rig = self.rig([unavailable(b"not sent", headers=[("X-Real", "1"), ("Connection", "close")]), RESET],
+                       policy=retry(2))
+        client = rig.client()
+        response = client.fetch("HEAD")
+        self.assertEqual((response.status, response.get("X-Real"), response.get("Content-Length")), (503, "1", "8"))
+        self.check(rig, response, 503, "http_5xx", ["primary http_503", "retry reset"], "attempts_exhausted")
+        self.assertEqual(client.fetch().body, b"ok")
+
+    def test_a_kept_answer_that_dies_before_it_is_whole_is_no_answer(self):
+        gate, hold = threading.Event(), threading.Event()
+        self.addCleanup(hold.set)
+        part = b"HTTP/1.1 503 No\r\nContent-Length: 10\r\n\r\npart"
+        for end in ("fin", "reset"):
+            with self.subTest(end):
+                gate.clear()
+                rig = self.rig([Answer(raw=part, rest=b"-way", hold_body=gate, end=end), Answer(hold=hold)],
+                               policy=retry(2, timeout_per_attempt="300ms"))
+                client = rig.client().ask()
+                self.becomes(lambda: len(rig.up.heads), 2)
+                gate.set()
+                response = client.response()
+                self.check(rig, response, 504, "attempt_timeout", ["primary http_503", "retry attempt_timeout"],
+                           "attempts_exhausted", upstream=2)
+
+    def test_answers_are_left_unread_where_memory_for_keeping_them_is_short(self):
         hold = threading.Event()
-        rig = self.rig([unavailable(b"real"), Answer(hold=hold)], policy={"overall_timeout": "400ms", **retry(2)})
+        full = 1024 * 1024
+        script = {"/fill": [Answer(hold=hold)], "/": [unavailable(BIG, headers=[("X-Real", "1")]), RESET]}
+        rig = self.rig(lambda asked: script[asked.target].pop(0), limits={"buffer_memory": "1MiB"},
+                       policy=retry(2, replay_buffer="1MiB"))
+        filling = rig.client().ask("PUT", "/fill", body=bytes(full))
+        self.becomes(lambda: rig.metric("buffer_bytes", kind="replay"), full)
         response = rig.fetch()
-        self.assertEqual((response.status, response.body), (503, b"real"))
-        self.assertEqual(story(rig.timeline(response)), ["primary http_503", "retry overall_timeout"])
-        self.given_up(rig.up.connections[rig.up.heads[1].connection])
+        self.assertEqual((response.status, response.body == BIG), (503, True))
         hold.set()
+        self.assertEqual(filling.response().status, 200)
 
     def test_where_no_upstream_answered_the_last_failure_decides(self):
         hold = threading.Event()

@@ -95,7 +95,7 @@ void ExchangeCheck::take(const HeldState& fact) {
   if (!fact.lost || index(fact.id) >= attempts_.size()) return;
   Attempt& attempt = attempts_[index(fact.id)];
   if (attempt.state == State::held) attempt.state = State::over;
-  if (attempt.state == State::relaying) over(attempt, std::nullopt);
+  if (attempt.state == State::relaying) over(attempt, Reason::response_committed);
 }
 
 void ExchangeCheck::take(const ResponseDone& fact) {
