@@ -269,7 +269,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                   .replay_limit = replay,
                   .body = body,
                   .body_complete = body_complete_,
-                  .trailers = body_framing_ == http::Framing::chunked ? decoder_.trailers() : std::string_view{}});
+                  .trailers = trailers()});
   if (state_ == State::busy && !body_complete_) {
     body_due_ = saturating_add(loop().now(), limits().body_idle_timeout);
     rearm();
@@ -328,6 +328,12 @@ std::string_view H1Downstream::decode(std::span<char> bytes, std::size_t& consum
   return data;
 }
 
+/// Of the request's body, once that is complete.
+std::string_view H1Downstream::trailers() const noexcept {
+  const bool any = body_complete_ && body_framing_ == http::Framing::chunked;
+  return any ? decoder_.trailers() : std::string_view{};
+}
+
 void H1Downstream::take_body_bytes(std::span<char> bytes) {
   std::size_t used = 0;
   const std::string_view data = decode(bytes, used);
@@ -343,7 +349,7 @@ void H1Downstream::take_body_bytes(std::span<char> bytes) {
   }
   body_due_ = kNever;
   in_.append({bytes.data() + used, bytes.size() - used});
-  driver_->on_body_end(body_framing_ == http::Framing::chunked ? decoder_.trailers() : std::string_view{});
+  driver_->on_body_end(trailers());
 }
 
 void H1Downstream::read_body() {

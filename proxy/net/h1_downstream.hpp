@@ -97,6 +97,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   std::size_t begin_request(std::span<char> rest);
   void adopt(const http::RequestHead& head);
   void take_body_bytes(std::span<char> bytes);
+  std::string_view trailers() const noexcept;
   std::string_view decode(std::span<char> bytes, std::size_t& consumed);
   void next_request();
   void stop_listening();

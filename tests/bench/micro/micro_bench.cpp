@@ -45,11 +45,12 @@ struct Bench {
     std::int64_t batch = 1;
     while (time(operation, batch) < kRunLength.count()) batch *= 2;
     std::vector<double> per_op;
+    per_op.reserve(kRuns);
     const std::uint64_t before = test::allocations();
     for (int i = 0; i < kRuns; ++i) {
       per_op.push_back(static_cast<double>(time(operation, batch)) / static_cast<double>(batch));
     }
-    const auto allocated = static_cast<double>(test::allocations() - before - grown(per_op));
+    const auto allocated = static_cast<double>(test::allocations() - before);
     std::sort(per_op.begin(), per_op.end());
     std::printf("%-34s %9.1f %9.1f %9.1f %9.3f\n", name, per_op[kRuns / 2], per_op.front(), per_op.back(),
                 allocated / static_cast<double>(batch) / kRuns);
@@ -61,12 +62,6 @@ struct Bench {
     const std::int64_t began = clock_ns();
     for (std::int64_t i = 0; i < batch; ++i) operation();
     return clock_ns() - began;
-  }
-  /// Allocations of the list of results itself: one each time it doubled.
-  static std::uint64_t grown(const std::vector<double>& results) {
-    std::uint64_t times = 0;
-    for (std::size_t capacity = 1; capacity < results.size() * 2; capacity *= 2) ++times;
-    return times;
   }
 };
 
