@@ -37,6 +37,18 @@ struct StaticResponse {
   std::string body;
 };
 
+/// Takes a copy of a response while it is relayed.
+class ResponseCopy {
+ public:
+  virtual void on_head(std::uint16_t status, HeaderView fields) = 0;
+  virtual void on_data(std::string_view data) = 0;
+  /// The last call; `whole`: nothing is missing.
+  virtual void on_end(bool whole) = 0;
+
+ protected:
+  ~ResponseCopy() = default;
+};
+
 struct ReadBody {};  // admitted: 100 Continue if it was asked for; the body is not read before
 struct StartAttempt {
   AttemptId id{};
@@ -77,8 +89,16 @@ struct Reply {
   const StaticResponse* fixed = nullptr;
 };
 
+struct ServeCached {
+  const StaticResponse* entry = nullptr;
+};
+struct StoreResponse {  // together with its RelayResponse, in front of it
+  AttemptId id{};
+  ResponseCopy* copy = nullptr;
+};
+
 using Action = std::variant<ReadBody, StartAttempt, AbortAttempt, HoldResponse, DropHeld, DropReplay, RelayInterim,
-                            RelayResponse, DiscardResponse, CloseDownstream, Reply>;
+                            RelayResponse, DiscardResponse, CloseDownstream, Reply, ServeCached, StoreResponse>;
 using Actions = BoundedVec<Action, kMaxAttempts + 4>;
 
 }  // namespace outrigger::exchange

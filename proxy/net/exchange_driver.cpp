@@ -155,6 +155,22 @@ void ExchangeDriver::perform(const exchange::CloseDownstream&) { downstream_->cu
 
 void ExchangeDriver::perform(const exchange::Reply& order) { downstream_->send_reply(order); }
 
+void ExchangeDriver::perform(const exchange::ServeCached& order) {
+  downstream_->send_reply({.status = order.entry->status, .fixed = order.entry});
+}
+
+void ExchangeDriver::perform(const exchange::StoreResponse& order) {
+  Attempt& a = attempt(order.id);
+  a.copy = order.copy;
+  a.copy->on_head(in_hand_.head->status, in_hand_.head->fields->view());
+  a.copy->on_data(in_hand_.data);
+  if (in_hand_.end) end_copy(a, true);
+}
+
+void ExchangeDriver::end_copy(Attempt& a, bool whole) {
+  if (exchange::ResponseCopy* copy = std::exchange(a.copy, nullptr)) copy->on_end(whole);
+}
+
 void ExchangeDriver::relay_held(Attempt& a, bool should_not_retry) {
   a.phase = Phase::relaying;
   http::HeadScan scan;
@@ -235,6 +251,7 @@ void ExchangeDriver::response(Attempt& a, const HeadInHand& in_hand) {
 }
 
 void ExchangeDriver::response_data(Attempt& a, std::string_view data) {
+  if (a.copy != nullptr) a.copy->on_data(data);
   if (a.phase == Phase::relaying) return downstream_->send_body(data);
   a.held.append(data);
   held_charge_.set(a.held.size());
@@ -243,6 +260,7 @@ void ExchangeDriver::response_data(Attempt& a, std::string_view data) {
 void ExchangeDriver::response_end(Attempt& a, std::string_view trailers) {
   a.stream = nullptr;
   a.whole = true;
+  end_copy(a, true);
   if (a.phase == Phase::held) {
     a.held_trailers.append(trailers);
     return feed(exchange::HeldState{a.id, true, false});
@@ -253,6 +271,7 @@ void ExchangeDriver::response_end(Attempt& a, std::string_view trailers) {
 
 void ExchangeDriver::failed(Attempt& a, Reason why, Exposure exposure, bool reused) {
   a.stream = nullptr;
+  end_copy(a, false);
   if (a.phase != Phase::held) return feed(exchange::AttemptFailed{a.id, why, exposure, reused});
   end_attempt(a);
   feed(exchange::HeldState{a.id, false, true});
@@ -271,6 +290,7 @@ std::size_t ExchangeDriver::allowance(const Attempt& a) const noexcept {
 
 void ExchangeDriver::end_attempt(Attempt& a) {
   if (UpstreamStream* stream = std::exchange(a.stream, nullptr)) stream->abort();
+  end_copy(a, false);
   if (a.phase == Phase::held) held_charge_.set(0);
   a.held.release();
   a.phase = Phase::over;

@@ -94,6 +94,7 @@ class ExchangeDriver final : private LazyTimer {
     Buffer held;  // raw head, then body
     std::size_t held_head = 0;
     Buffer held_trailers;
+    exchange::ResponseCopy* copy = nullptr;  // of what is relayed
 
     void on_connected() override { driver->connected(*this, false); }
     void on_request_sent() override { driver->feed(exchange::RequestSent{id}); }
@@ -131,6 +132,8 @@ class ExchangeDriver final : private LazyTimer {
   void perform(const exchange::DiscardResponse& order) { end_attempt(attempt(order.id)); }
   void perform(const exchange::CloseDownstream&);
   void perform(const exchange::Reply& order);
+  void perform(const exchange::ServeCached& order);
+  void perform(const exchange::StoreResponse& order);
 
   // What attempts report.
   void connected(Attempt& attempt, bool reused);
@@ -145,6 +148,7 @@ class ExchangeDriver final : private LazyTimer {
   void push_body(Attempt& attempt);
   void relay_held(Attempt& attempt, bool should_not_retry);
   void end_attempt(Attempt& attempt);
+  static void end_copy(Attempt& attempt, bool whole);
   Attempt& attempt(exchange::AttemptId id) noexcept { return attempts_[exchange::index(id)]; }
   /// The attempt that the request's body flows to, if it can take any.
   Attempt* body_taker() noexcept;

@@ -2,23 +2,23 @@
 
 #include <utility>
 
-#include "proxy/net/clock.hpp"
-
 namespace outrigger::net {
 
-Loop::Loop(std::uint32_t worker, std::uint64_t seed, BufferAccount& buffer_account, telemetry::WorkerRow& worker_row)
-    : wheel(steady_now()),
+Loop::Loop(std::uint32_t worker, std::uint64_t seed, BufferAccount& buffer_account, telemetry::WorkerRow& worker_row,
+           Clock clock)
+    : wheel(clock()),
       account(buffer_account),
       row(worker_row),
+      clock_(clock),
       mailbox_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
       scratch_(new char[kScratchBytes]),
-      now_(steady_now()) {
+      now_(clock()) {
   local.worker = worker;
   local.rng = Rng{seed};
 }
 
 TimePoint Loop::refresh() noexcept {
-  now_ = steady_now();
+  now_ = clock_();
   return now_;
 }
 

@@ -23,6 +23,7 @@
 #include "proxy/http/http_date.hpp"
 #include "proxy/net/asio.hpp"
 #include "proxy/net/buffer_account.hpp"
+#include "proxy/net/clock.hpp"
 #include "proxy/net/poller.hpp"
 #include "proxy/net/wheel.hpp"
 #include "proxy/telemetry/metric_shard.hpp"
@@ -34,7 +35,10 @@ class Loop {
   /// What a single receive may bring.
   static constexpr std::size_t kScratchBytes = 64 * 1024;
 
-  Loop(std::uint32_t worker, std::uint64_t seed, BufferAccount& account, telemetry::WorkerRow& row);
+  using Clock = TimePoint (*)() noexcept;
+
+  Loop(std::uint32_t worker, std::uint64_t seed, BufferAccount& account, telemetry::WorkerRow& row,
+       Clock clock = &steady_now);
 
   /// Turns until stopped.
   void run();
@@ -68,6 +72,7 @@ class Loop {
   telemetry::WorkerRow& row;
 
  private:
+  const Clock clock_;
   IoContext mailbox_;
   bool stopped_ = false;
   std::unique_ptr<char[]> scratch_;

@@ -57,8 +57,12 @@ class Client:
         given = [value for name, value in headers if name.lower() == "x-request-id"]
         if not given:
             headers.append(("X-Request-Id", new_id()))
-        self._sent.append((method, given[0] if given else headers[-1][1]))
+        self.expect(method, given[0] if given else headers[-1][1])
         return self.send(request(method, target, headers, **more))
+
+    def expect(self, method, request_id):
+        """Announces the response to a request that was sent as bytes."""
+        self._sent.append((method, request_id))
 
     def begin(self, method="GET", keep=True):
         """Reads up to the end of the next final head; interim ones are put beside it."""

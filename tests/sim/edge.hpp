@@ -46,6 +46,8 @@ class Edge : public std::enable_shared_from_this<Edge> {
   void perform(const exchange::DiscardResponse& order);
   void perform(const exchange::CloseDownstream&) {}
   void perform(const exchange::Reply&);
+  void perform(const exchange::ServeCached&) {}
+  void perform(const exchange::StoreResponse&) {}
 
   // The request body.
   void chunk(int index);

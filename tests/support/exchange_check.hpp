@@ -76,6 +76,8 @@ class ExchangeCheck {
   void perform(const exchange::DiscardResponse&) {}
   void perform(const exchange::CloseDownstream&);
   void perform(const exchange::Reply& order);
+  void perform(const exchange::ServeCached&) { broken("an answer from a cache that there is not"); }
+  void perform(const exchange::StoreResponse&) { broken("an answer for a cache that there is not"); }
 
   void check_start(const exchange::StartAttempt& order);
   void check_resend(const exchange::StartAttempt& order);

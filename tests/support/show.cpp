@@ -66,6 +66,8 @@ struct ShowOrder {
            (order.retry_after ? " retry-after " + show(*order.retry_after) : "") +
            (order.should_not_retry ? " no-retry" : "");
   }
+  std::string operator()(const ServeCached&) const { return "serve-cached"; }
+  std::string operator()(const StoreResponse& order) const { return "store " + number(order.id); }
 };
 
 void append(std::string& list, const std::string& item) {
