@@ -154,6 +154,12 @@ class Proxy:
         with open(self._stderr, encoding="utf-8", errors="replace") as errors:
             return errors.read()
 
+    def complaint(self):
+        """What of standard error explains most: its end, or the first word of a sanitizer on."""
+        errors = self.stderr()
+        found = [errors.find(mark) for mark in SANITIZER_MARKS if mark in errors]
+        return errors[min(found):][:8000] if found else errors[-8000:]
+
     def resident(self):
         """Resident memory in bytes."""
         with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as statm:
@@ -198,7 +204,7 @@ class Proxy:
             self._look()
             timelines = self._timelines
         return "\n".join(["--- last timelines", *map(json.dumps, timelines or ["(none to be had)"]),
-                          "--- standard error", self.stderr()[-8000:]])
+                          "--- standard error", self.complaint()])
 
     def _look(self):
         try:
@@ -223,7 +229,7 @@ class Proxy:
         marks = [mark for mark in SANITIZER_MARKS if mark in errors]
         if status != expect or rest or marks:
             raise AssertionError(f"exit {status} instead of {expect}, more on standard output: {rest!r}, "
-                                 f"sanitizer marks: {marks}\n{errors[-8000:]}")
+                                 f"sanitizer marks: {marks}\n{self.complaint()}")
 
     def discard(self):
         if self.process.poll() is None:
