@@ -17,6 +17,11 @@ ConnectionPool::ConnectionPool(Loop& loop, SocketAddress address, telemetry::Ups
 
 ConnectionPool::~ConnectionPool() = default;
 
+void ConnectionPool::configure(const PoolSettings& settings) noexcept {
+  settings_ = settings;
+  if (oldest_ != nullptr) set(loop_.wheel, saturating_add(oldest_->idle_since_, settings_.idle_timeout));
+}
+
 UpstreamStream* ConnectionPool::take(UpstreamSink& sink, exchange::Reuse reuse) {
   if (reuse == exchange::Reuse::none) return nullptr;
   while (newest_ != nullptr) {

@@ -34,7 +34,8 @@ class ConnectionPool final : public Counted<ConnectionPool>, private LazyTimer {
   ConnectionPool(Loop& loop, SocketAddress address, telemetry::UpstreamRow& row);
   ~ConnectionPool() override;
 
-  void configure(const PoolSettings& settings) noexcept { settings_ = settings; }
+  /// Takes effect at once, for idle connections, too.
+  void configure(const PoolSettings& settings) noexcept;
   const PoolSettings& settings() const noexcept { return settings_; }
   Loop& loop() noexcept { return loop_; }
 

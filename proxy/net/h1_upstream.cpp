@@ -141,7 +141,9 @@ void H1Upstream::on_readable() {
   const Ref<H1Upstream> guard(this);
   loop().refresh();
   if (state_ == State::idle) {
-    // Nothing was asked: the end, or bytes that answer nothing.
+    // Nothing was asked: the end, or bytes that answer nothing. A receive that was filled exactly may have left
+    // neither.
+    if (transport_->recv(loop().scratch(1)).status == IoStatus::again) return transport_->watch_read();
     pool_->remove_idle(*this);
     return close();
   }
@@ -171,8 +173,7 @@ bool H1Upstream::receive_once() {
   loop().row.moved(Direction::upstream_in, result.bytes);
   take_bytes(room.first(result.bytes));
   if (state_ == State::closed) return false;
-  if (state_ == State::busy && head_done_)
-    set(loop().wheel, saturating_add(loop().now(), pool_->settings().read_idle_timeout));
+  watch_silence();
   if (state_ == State::idle || result.bytes < room.size()) {
     transport_->watch_read();
     return false;
@@ -301,7 +302,15 @@ void H1Upstream::complete() {
 // ---- its end --------------------------------------------------------------------------------
 
 void H1Upstream::resume() {
-  if (state_ == State::busy) transport_->watch_read();
+  if (state_ != State::busy) return;
+  watch_silence();
+  transport_->watch_read();
+}
+
+/// The body may be silent only for so long, while it is we who listen.
+void H1Upstream::watch_silence() {
+  if (state_ != State::busy || !head_done_ || sink_->response_allowance() == 0) return;
+  set(loop().wheel, saturating_add(loop().now(), pool_->settings().read_idle_timeout));
 }
 
 void H1Upstream::on_broken() {

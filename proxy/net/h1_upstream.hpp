@@ -70,6 +70,7 @@ class H1Upstream final : public Counted<H1Upstream>, public UpstreamStream, priv
   void request_progress();
 
   bool receive_once();
+  void watch_silence();
   void take_bytes(std::span<char> bytes);
   std::size_t take_head(std::span<char> bytes);
   Piece decode(std::span<char> bytes);

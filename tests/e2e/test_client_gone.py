@@ -4,8 +4,10 @@ import unittest
 
 from client import Client
 from harness import EndToEnd, story
-from upstream import Answer, unavailable
-from wire import chunked
+from upstream import Answer, blocks, unavailable
+from wire import BLOCK, chunked
+
+LARGE = 64 * 1024 * 1024
 
 LEAVE = {"fin": Client.close, "reset": Client.reset, "half-close": Client.half_close}
 
@@ -75,6 +77,21 @@ class Gone(EndToEnd):
         timeline = rig.timeline("gone")
         self.assertEqual((timeline["reason"], timeline["outcome"]), ("client_disconnected", "client_gone"))
         hold.set()
+
+    def test_leaving_while_the_answer_pours_in_stops_the_upstream(self):
+        for framing in ("length", "chunked"):
+            for name in ("fin", "reset"):
+                with self.subTest(framing=framing, how=name):
+                    rig = self.rig(lambda _: Answer(body=blocks(LARGE), length=LARGE, framing=framing))
+                    for number in range(20):
+                        client = rig.client().ask(headers=[("X-Request-Id", f"gone-{number}")])
+                        received = 0
+                        while received < number * BLOCK:
+                            received += len(client.sock.recv(BLOCK))
+                        LEAVE[name](client)
+                        self.assertEqual(rig.timeline(f"gone-{number}")["reason"], "client_disconnected")
+                    for connection in rig.up.connections:
+                        self.given_up(connection)
 
     def test_an_answered_client_that_leaves_is_not_gone(self):
         rig = self.rig()

@@ -83,6 +83,24 @@ class Nonsense(EndToEnd):
         self.becomes(lambda: rig.metric("attempts_total"), len(rig.up.heads))
         self.assertEqual(rig.metric("requests_total", reason="internal"), 0)
 
+    def test_the_admin_api_outlives_it(self):
+        dice = random.Random(self.SEED + 2)
+        rig = self.rig()
+        calls = [request("GET", f"/timelines{query}", host="localhost") for query in ("", "?limit=3&status=2xx", "/x%41")]
+        calls += [request("POST", "/config/validate", body=b"version: 1\nlisteners: [{}]\n", host="localhost"),
+                  request("GET", "/metrics", host="localhost") + request("GET", "/config", host="127.0.0.1")]
+        for _ in range(PEERS):
+            data = nonsense(dice, calls)
+            with self.subTest(data=data), Client(rig.proxy.admin) as client:
+                client.send(data).half_close()
+                try:
+                    while client.begin().status and client.stream.fill():
+                        client.stream.buffer.clear()
+                except (Truncated, Malformed, ConnectionResetError):
+                    pass
+        self.assertEqual(rig.proxy.call("/healthz").body, b"ok")
+        self.assertEqual(rig.metric("config_generation"), 1)
+
     def test_from_upstreams_it_is_never_passed_off_as_an_answer(self):
         dice = random.Random(self.SEED + 1)
         sent = {f"/{number}": (nonsense(dice, ANSWERS), dice.choice(("fin", "reset", "keep")))

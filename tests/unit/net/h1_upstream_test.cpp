@@ -131,7 +131,8 @@ TEST_SUITE("net") {
     CHECK(rig.idle_count() == 1);
   }
 
-  TEST_CASE("an answer that comes while the request is still being sent is told, and its connection is not used again") {
+  TEST_CASE(
+      "an answer that comes while the request is still being sent is told, and its connection is not used again") {
     UpstreamRig rig;
     Told told;
     Peer peer = rig.connect(told);
@@ -222,16 +223,6 @@ TEST_SUITE("net") {
         CHECK_FALSE(cut.kept);
       }
     }
-  }
-
-  TEST_CASE("an answer without a length ends with its connection") {
-    for (const bool byte_by_byte : {false, true}) {
-      const Answered answered{"HTTP/1.1 200 OK\r\n\r\nhello", true, byte_by_byte};
-      CHECK(answered.story == "200, end");
-      CHECK(answered.body == "hello");
-      CHECK_FALSE(answered.kept);
-    }
-    CHECK(Answered{"HTTP/1.1 200 OK\r\n\r\nhello"}.story == "200");
   }
 
   TEST_CASE("answers that have no body have none, whatever their fields say") {
@@ -386,28 +377,6 @@ TEST_SUITE("net") {
     CHECK(peer.ended());
   }
 
-  TEST_CASE("the time between bytes stands still while we do not read, and runs again when we do") {
-    for (const bool something_there : {false, true}) {
-      UpstreamRig rig{{.read_idle_timeout = 60s}};
-      Told told;
-      told.then = [&] { told.allowance = 0; };
-      Peer peer = rig.ask(told);
-      peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
-      rig.settle();
-      peer.send(something_there ? "d" : "");
-      rig.pass(10min);
-      CHECK(told.story == "200");
-      told.allowance = 100;
-      told.then = nullptr;
-      told.stream->resume();
-      rig.pass(59s);
-      CHECK(told.story == "200");
-      rig.pass(2s);
-      CAPTURE(something_there);
-      CHECK(told.story == "200, response_idle_timeout fully_sent");
-    }
-  }
-
   TEST_CASE("a time that ran out for one answer does not bother the next on the same connection") {
     UpstreamRig rig{{.idle_timeout = 1h, .read_idle_timeout = 60s}};
     Peer peer = rig.idle();
@@ -446,27 +415,6 @@ TEST_SUITE("net") {
   }
 
   // ---- the end ------------------------------------------------------------------------------
-
-  TEST_CASE("an attempt may be given up at any point of its answer, and hears nothing more") {
-    for (const std::string& answer :
-         {std::string{"HTTP/1.1 103 Early Hints\r\n\r\n"}, std::string{"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"},
-          std::string{"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"}}) {
-      for (const std::string& rest : {std::string{}, kLong}) {
-        UpstreamRig rig;
-        Told told;
-        told.then = [&] {
-          if (told.stream != nullptr) std::exchange(told.stream, nullptr)->abort();
-        };
-        Peer peer = rig.ask(told);
-        peer.send(answer + rest);
-        rig.settle();
-        CHECK((told.story == "103" || told.story == "200"));
-        CHECK(rig.active_count() == 0);
-        CHECK(rig.idle_count() == 0);
-        CHECK(peer.ended());
-      }
-    }
-  }
 
   TEST_CASE("an attempt may be given up in the middle of its body") {
     UpstreamRig rig;

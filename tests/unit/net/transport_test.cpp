@@ -45,8 +45,8 @@ struct Line {
   }
   Line(Poller& poller, Door& door) {
     peer = door.connect();
-    transport = Ref<Transport>(new Transport(
-        poller, ::accept4(door.descriptor(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC), owner));
+    transport = Ref<Transport>(
+        new Transport(poller, ::accept4(door.descriptor(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC), owner));
   }
   Line(const Line&) = delete;
   Line& operator=(const Line&) = delete;
