@@ -52,6 +52,7 @@ H1Downstream::~H1Downstream() = default;
 void H1Downstream::on_readable() {
   const Ref<H1Downstream> guard(this);
   loop().refresh();
+  if (gone_) return leave(Reason::client_disconnected);
   if (state_ == State::idle && !in_.empty()) next_request();
   for (int i = 0; i < kReceivesPerTurn; ++i) {
     if (state_ == State::closed || !receive_once()) return;
@@ -549,9 +550,9 @@ void H1Downstream::write(std::span<const std::string_view> pieces) {
   if (out_.empty()) {
     const IoResult result = transport_->send(pieces);
     if (result.status == IoStatus::fault) {
+      // Told in a turn of its own: whoever writes is in the middle of something.
       gone_ = true;
-      if (driver_ != nullptr) driver_->on_downstream_failed(Reason::client_disconnected);
-      return;
+      return transport_->wake();
     }
     sent = result.bytes;
     bytes_sent_ += sent;
@@ -595,7 +596,7 @@ void H1Downstream::flush() {
 }
 
 void H1Downstream::check_delivered() {
-  if (answer_complete_ && out_.empty() && driver_ != nullptr) driver_->on_delivered();
+  if (answer_complete_ && !gone_ && out_.empty() && driver_ != nullptr) driver_->on_delivered();
 }
 
 void H1Downstream::cut() {

@@ -309,7 +309,8 @@ void H1Upstream::resume() {
 
 /// The body may be silent only for so long, while it is we who listen.
 void H1Upstream::watch_silence() {
-  if (state_ != State::busy || !head_done_ || sink_->response_allowance() == 0) return;
+  if (state_ != State::busy || !head_done_) return;
+  if (sink_->response_allowance() == 0) return clear();
   set(loop().wheel, saturating_add(loop().now(), pool_->settings().read_idle_timeout));
 }
 

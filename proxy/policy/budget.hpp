@@ -10,12 +10,15 @@
 //   token_bucket    each extra takes `cost` tokens, refilled by time (recourse's budget)
 //   success_credit  a success earns, an extra pays (the AWS SDK's and resile's adaptive bucket)
 //
-// What every request must report (`on_request`, `enter_loop`) is one relaxed store to the worker's own cache line; only
-// an extra attempt, which is rare, sums over workers and does compare-and-swap on shared words.
+// What every request must report (`enter_loop`, `leave_loop`) is relaxed stores to the worker's own cache line; only an
+// extra attempt, which is rare, sums over workers and does compare-and-swap on shared words.
 //
 // Exactness: `window` keeps 64 slots per window. Extras are counted over 65 slots and requests over the 64 that lie
 // wholly inside, so the rule always holds for the exact window that ends at the decision, too; it can only be stricter,
-// by at most 1/64 of the window. Two workers asking in the same instant may both be admitted by the last place.
+// by at most 1/64 of the window. Two workers asking in the same instant may both be admitted by the last place. A
+// worker whose `now` is older than another's counts what that one did in its future. `token_bucket` counts whole
+// milliseconds and sixteenths of a token: over any interval it may give one millisecond's refill more than an ideal
+// bucket.
 //
 // Threads: any, each passing its own worker index.
 #pragma once
@@ -70,8 +73,8 @@ class BudgetPermit {
 
 class Budget {
  public:
-  /// `workers`: how many worker indexes will be used.
-  /// `slot`: a 64th of the window (`window` type); fixed for the life of the state.
+  /// `workers`: how many worker indexes will be used. The length of the window is fixed for the life of the state; all
+  /// other numbers are those of the config it is asked with.
   Budget(const BudgetConfig& config, std::uint32_t workers);
 
   /// Counts a request that entered its attempt loop, and one that left it.

@@ -216,6 +216,7 @@ void Edge::take(const Event& fact) {
   if (sidecar_.replay()) {
     trace_ += "    " + test::show(world_.now() - timeline_.start) + " ms  " + test::show(fact) + "  ->  " +
               test::show(orders) + "\n";
+    if (!sidecar_.invariants().holds()) print();  // it was this one, and it will not come to its end
   }
   for (const Action& order : orders) std::visit([this](const auto& each) { perform(each); }, order);
 }
@@ -244,13 +245,15 @@ void Edge::retire() {
   }
   for (const auto& each : tries_) each->close();
   sidecar_.invariants().ended(timeline_);
-  if (sidecar_.replay()) {
-    std::printf("#%llu worker %u at %s ms: %s\n  attempts: %s\n  decisions: %s\n%s",
-                static_cast<unsigned long long>(number_), worker_,
-                test::show(timeline_.start.time_since_epoch() - 1h).c_str(), test::show_ending(timeline_).c_str(),
-                test::show_attempts(timeline_).c_str(), test::show_decisions(timeline_).c_str(), trace_.c_str());
-  }
+  if (sidecar_.replay()) print();
   sidecar_.retired(this);
+}
+
+void Edge::print() const {
+  std::printf("#%llu worker %u at %s ms: %s\n  attempts: %s\n  decisions: %s\n%s",
+              static_cast<unsigned long long>(number_), worker_,
+              test::show(timeline_.start.time_since_epoch() - 1h).c_str(), test::show_ending(timeline_).c_str(),
+              test::show_attempts(timeline_).c_str(), test::show_decisions(timeline_).c_str(), trace_.c_str());
 }
 
 // ---- orders ---------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class Edge : public std::enable_shared_from_this<Edge> {
   void take(const exchange::Event& fact);
   void arm();
   void retire();
+  void print() const;
 
   void perform(const exchange::ReadBody&);
   void perform(const exchange::StartAttempt& order);
