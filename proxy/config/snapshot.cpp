@@ -131,4 +131,13 @@ std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_sn
   return snapshot;
 }
 
+std::vector<std::string> renewed_budgets(const Snapshot& before, const Snapshot& after) {
+  std::vector<std::string> names;
+  for (const auto& [name, state] : after.budgets) {
+    const auto old = before.budgets.find(name);
+    if (old != before.budgets.end() && old->second != state) names.push_back(name);
+  }
+  return names;
+}
+
 }  // namespace outrigger::config

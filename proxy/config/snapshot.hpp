@@ -62,4 +62,7 @@ std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_sn
     Config config, std::string instance, std::uint64_t generation,
     const std::vector<std::vector<ResolvedEndpoint>>& resolved, StateRegistry& registry);
 
+/// The names of the budgets of both snapshots that do not share a state, because what cannot change under one has.
+std::vector<std::string> renewed_budgets(const Snapshot& before, const Snapshot& after);
+
 }  // namespace outrigger::config

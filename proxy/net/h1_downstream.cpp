@@ -146,10 +146,7 @@ std::size_t H1Downstream::take_head(std::span<char> bytes) {
   const http::HeadLimits head_limits{.max_head = limit.max_request_head_bytes, .max_fields = limit.max_headers};
   const auto verdict = loop().parser.parse_request({bytes.data(), bytes.size()}, head_limits, scan_);
   if (verdict.refused()) {
-    minor_ = 1;
-    answers_head_ = keep_alive_ = body_complete_ = false;
-    request_id_size_ = 0;
-    refuse(verdict.reason);
+    refuse_head(verdict.reason);
     return bytes.size();
   }
   if (!verdict.complete()) {
@@ -355,7 +352,7 @@ void H1Downstream::take_body_bytes(std::span<char> bytes) {
 
 void H1Downstream::read_body() {
   body_wanted_ = true;
-  if (expects_continue_ && minor_ == 1 && !body_complete_ && body_received_ == 0) write(std::array{http::kContinue});
+  if (expects_continue_ && !body_complete_ && body_received_ == 0) write(std::array{http::kContinue});
 }
 
 void H1Downstream::resume_body() {
@@ -382,9 +379,10 @@ void H1Downstream::leave(Reason why) {
 
 // ---- writing ----------------------------------------------------------------------------------
 
+bool H1Downstream::draining() const noexcept { return edge_.process.draining.load(std::memory_order_relaxed); }
+
 bool H1Downstream::closes() const noexcept {
-  return !keep_alive_ || !body_complete_ || answer_framing_ == http::Framing::until_close ||
-         edge_.process.draining.load(std::memory_order_relaxed);
+  return !keep_alive_ || !body_complete_ || answer_framing_ == http::Framing::until_close || draining();
 }
 
 std::span<const Field> H1Downstream::debug_fields() {
@@ -512,6 +510,16 @@ void H1Downstream::write_fixed(const exchange::StaticResponse& response, Buffer&
   if (!answers_head_) text.append(response.body);
 }
 
+/// Answers a head that is wrong or not whole: nothing of it is known, and what is known of the request before it is not
+/// its own.
+void H1Downstream::refuse_head(Reason why) {
+  minor_ = 1;
+  answers_head_ = keep_alive_ = body_complete_ = false;
+  request_id_size_ = 0;
+  policy_ = {};
+  refuse(why);
+}
+
 /// Answers a request that never got as far as a policy.
 void H1Downstream::refuse(Reason why) {
   answer_framing_ = http::Framing::content_length;
@@ -616,10 +624,12 @@ void H1Downstream::exchange_over() {
   body_due_ = write_due_ = half_close_due_ = kNever;
   if (state_ == State::closed) return;
   if (gone_) return close();
-  if (!keep_alive_ || closes()) return linger();
+  if (!keep_alive_) return linger();
   state_ = State::idle;
   answer_framing_ = http::Framing::none;
-  quiet_due_ = saturating_add(loop().now(), limits().idle_timeout);
+  // A client that was told before the drain that the connection stays may already have sent its next request.
+  quiet_due_ =
+      saturating_add(loop().now(), draining() ? std::min(kDrainQuiet, limits().idle_timeout) : limits().idle_timeout);
   rearm();
   // A pipelined request has its turn like every other connection's.
   if (!in_.empty()) return transport_->wake();
@@ -668,12 +678,7 @@ void H1Downstream::on_due(TimePoint now) {
   const Ref<H1Downstream> guard(this);
   if (state_ == State::closed) return;
   if (now >= quiet_due_) return close();
-  if (now >= head_due_) {
-    minor_ = 1;
-    answers_head_ = keep_alive_ = body_complete_ = false;
-    request_id_size_ = 0;
-    return refuse(Reason::head_timeout);
-  }
+  if (now >= head_due_) return refuse_head(Reason::head_timeout);
   if (now >= write_due_) {
     transport_->reset();
     return leave(Reason::client_not_reading);

@@ -104,6 +104,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void leave(Reason why);
 
   // Writing.
+  void refuse_head(Reason why);
   void refuse(Reason why);
   void write_fixed(const exchange::StaticResponse& response, Buffer& text);
   void write(std::span<const std::string_view> pieces);
@@ -111,6 +112,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void flush();
   void check_delivered();
   void linger();
+  bool draining() const noexcept;
   bool closes() const noexcept;
   std::span<const Field> debug_fields();
   std::string_view fields_to_log(const http::FieldList& fields);

@@ -7,7 +7,7 @@
 // One turn waits in epoll for readiness, for the wheel's next entry, or for mail. The mailbox is an Asio io_context, so
 // that other threads use Asio's `post`; it is polled when its bell has rung and costs a request nothing.
 //
-// Threads: one worker; `post` and `stop` are for any.
+// Threads: one worker; only `post` is for any.
 #pragma once
 
 #include <array>

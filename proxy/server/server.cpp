@@ -292,6 +292,9 @@ void Server::reload(std::function<void(admin::ReloadResult)> done) {
   }
   ++config_levels_.reloads_succeeded;
   if (next->content_hash == snapshot_->content_hash) return done({true, snapshot_->generation, {}});
+  for (const std::string& name : config::renewed_budgets(*snapshot_, *next)) {
+    log_.control().write(telemetry::LogLevel::info, "a budget of another structure begins anew", {{"budget", name}});
+  }
   snapshot_ = next;
   config_levels_.generation = next->generation;
   account_.set_limit(next->config.buffer_memory_bytes);

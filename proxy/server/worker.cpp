@@ -102,7 +102,9 @@ void Worker::accepted(const net::ListenerInfo& listener, int descriptor, std::st
 }
 
 void Worker::adopt(std::size_t listener, int descriptor, std::string peer) {
-  new net::H1Downstream(edge_, descriptor, listener_infos_[listener], std::move(peer));
+  auto* connection = new net::H1Downstream(edge_, descriptor, listener_infos_[listener], std::move(peer));
+  // One that came too late to be told with the others.
+  if (setup_.process->draining.load(std::memory_order_relaxed)) connection->drain();
 }
 
 void Worker::drain() {

@@ -48,7 +48,7 @@ class Peer {
     return sent < 0 ? 0 : static_cast<std::size_t>(sent);
   }
 
-  /// Everything that has come and was not taken.
+  /// Everything that has come and was not taken yet.
   const std::string& received() {
     char chunk[16 * 1024];
     for (;;) {
@@ -66,6 +66,8 @@ class Peer {
     received();
     return std::exchange(received_, {});
   }
+  /// Makes bytes that were taken the first to be taken again.
+  void put_back(std::string_view bytes) { received_.insert(0, bytes); }
   /// Whether the other side has closed, in good order or with a reset, behind all that was received.
   bool ended() {
     received();

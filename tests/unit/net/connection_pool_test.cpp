@@ -100,6 +100,18 @@ TEST_SUITE("net") {
     }
   }
 
+  TEST_CASE("a connection that was used a moment ago is taken without looking, and its death is told as one of reuse") {
+    UpstreamRig rig;
+    Peer peer = rig.idle();
+    peer.close();
+    Told told;
+    REQUIRE(rig.take(told));
+    told.stream->start(UpstreamRig::kRequest, {}, false, false, true);
+    rig.settle();
+    CHECK(told.story == "sent, closed_early fully_sent reused");
+    CHECK(rig.active_count() == 0);
+  }
+
   TEST_CASE("an idle connection that the far end closes, resets, or speaks on is closed at once") {
     for (const int way : {0, 1, 2}) {
       UpstreamRig rig;

@@ -38,7 +38,8 @@ struct Answered {
     head = told.raw_head;
     trailers = told.trailer_lines;
     kept = rig.idle_count() == 1;
-    CHECK(kept != peer.ended());
+    const bool over = told.stream == nullptr;
+    CHECK(peer.ended() == (over && !kept));
   }
 
   std::string story;
@@ -225,6 +226,16 @@ TEST_SUITE("net") {
     }
   }
 
+  TEST_CASE("an answer without a length ends with its connection") {
+    for (const bool byte_by_byte : {false, true}) {
+      const Answered answered{"HTTP/1.1 200 OK\r\n\r\nhello", true, byte_by_byte};
+      CHECK(answered.story == "200, end");
+      CHECK(answered.body == "hello");
+      CHECK_FALSE(answered.kept);
+    }
+    CHECK(Answered{"HTTP/1.1 200 OK\r\n\r\nhello"}.story == "200");
+  }
+
   TEST_CASE("answers that have no body have none, whatever their fields say") {
     CHECK(Answered{"HTTP/1.1 204 No Content\r\n\r\n"}.story == "204, end");
     CHECK(Answered{"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"}.story == "304, end");
@@ -281,6 +292,19 @@ TEST_SUITE("net") {
     for (int i = 0; i < 32; ++i) many += hints;
     CHECK(Answered{many + kLong}.story.ends_with("103, 200, end"));
     CHECK(Answered{many + hints + kLong}.story.ends_with("103, protocol_error fully_sent"));
+  }
+
+  TEST_CASE("interim heads are counted anew for each answer on a connection") {
+    UpstreamRig rig;
+    Peer peer = rig.idle();
+    for (int request = 0; request < 3; ++request) {
+      Told told;
+      REQUIRE(rig.take(told));
+      CHECK(rig.reaches(told, peer));
+      for (int i = 0; i < 32; ++i) peer.send("HTTP/1.1 103 Early Hints\r\n\r\n");
+      rig.answer(peer, told);
+    }
+    CHECK(rig.idle_count() == 1);
   }
 
   TEST_CASE("what breaks the protocol is refused, and none of it is told") {
@@ -377,10 +401,60 @@ TEST_SUITE("net") {
     CHECK(peer.ended());
   }
 
-  TEST_CASE("a time that ran out for one answer does not bother the next on the same connection") {
+  TEST_CASE("the time between bytes stands still while we do not read, and runs again when we do") {
+    for (const bool something_there : {false, true}) {
+      UpstreamRig rig{{.read_idle_timeout = 60s}};
+      Told told;
+      told.allowance = 3;
+      Peer peer = rig.ask(told);
+      peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+      rig.settle();
+      rig.pass(50s);
+      told.then = [&] { told.allowance = 0; };
+      peer.send(something_there ? "abcd" : "abc");
+      rig.settle();
+      rig.pass(10min);
+      CHECK(told.story == "200");
+      CHECK(told.body == "abc");
+      told.allowance = 100;
+      told.then = nullptr;
+      told.stream->resume();
+      rig.settle();
+      rig.pass(59s);
+      CHECK(told.story == "200");
+      rig.pass(2s);
+      CAPTURE(something_there);
+      CHECK(told.story == "200, response_idle_timeout fully_sent");
+    }
+  }
+
+  TEST_CASE("what is held back is not timed by the bytes before it, whoever holds it back and when") {
+    for (const bool by_the_last_bytes : {false, true}) {
+      UpstreamRig rig{{.read_idle_timeout = 60s}};
+      Told told;
+      Peer peer = rig.ask(told);
+      peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+      rig.settle();
+      rig.pass(50s);
+      if (by_the_last_bytes) told.then = [&] { told.allowance = 0; };
+      if (!by_the_last_bytes) told.allowance = 0;
+      peer.send("abc");
+      rig.settle();
+      rig.pass(1h);
+      CHECK(told.story == "200");
+      CHECK(told.body == (by_the_last_bytes ? "abc" : ""));
+    }
+  }
+
+  TEST_CASE("the time that ran for one answer does not bother the next on the same connection") {
     UpstreamRig rig{{.idle_timeout = 1h, .read_idle_timeout = 60s}};
-    Peer peer = rig.idle();
-    rig.pass(10min);
+    Told first;
+    Peer peer = rig.ask(first);
+    for (const char* piece : {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "o", "k"}) {
+      peer.send(piece);
+      rig.settle();
+    }
+    CHECK(first.story == "200, end");
     CHECK(rig.idle_count() == 1);
     Told told;
     REQUIRE(rig.take(told));
@@ -415,6 +489,22 @@ TEST_SUITE("net") {
   }
 
   // ---- the end ------------------------------------------------------------------------------
+
+  TEST_CASE("an attempt may be given up at any point of its answer, and hears nothing more") {
+    for (const char* answer : {"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\n\r\n",
+                               "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"}) {
+      UpstreamRig rig;
+      Told told;
+      told.then = [&] { std::exchange(told.stream, nullptr)->abort(); };
+      Peer peer = rig.ask(told);
+      peer.send(answer);
+      rig.settle();
+      CHECK((told.story == "103" || told.story == "200"));
+      CHECK(rig.active_count() == 0);
+      CHECK(rig.idle_count() == 0);
+      CHECK(peer.ended());
+    }
+  }
 
   TEST_CASE("an attempt may be given up in the middle of its body") {
     UpstreamRig rig;

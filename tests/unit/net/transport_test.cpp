@@ -241,9 +241,14 @@ TEST_SUITE("net") {
     Line busy{poller};
     Line other{poller};
     turns(poller);
-    busy.owner.then = [&] { busy.transport->wake(); };
+    // With an end, so that an owner who has its turns at once fails here instead of having them for ever.
+    busy.owner.then = [&] {
+      if (busy.owner.readable < 10) busy.transport->wake();
+    };
     busy.transport->wake();
+    CHECK(busy.owner.readable == 0);
     poller.turn(Nanos{0});
+    CHECK(busy.owner.readable == 1);
     other.transport->watch_read();
     other.peer.send("x");
     poller.turn(Nanos{0});

@@ -1,0 +1,330 @@
+#include "proxy/config/snapshot.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "tests/unit/config/loading.hpp"
+
+namespace outrigger::config {
+namespace {
+
+using namespace std::chrono_literals;
+using policy::BudgetType;
+using SnapshotPtr = std::shared_ptr<const Snapshot>;
+
+constexpr TimePoint kNow{1h};
+
+/// A process that reloads: each text becomes the snapshot after the one before it.
+class Reloads {
+ public:
+  /// Endpoints are taken as written.
+  SnapshotPtr load_text(const std::string& text) {
+    const LoadResult result = load(text);
+    for (const Diagnostic& diagnostic : result.diagnostics) CAPTURE(to_string(diagnostic));
+    REQUIRE(result.ok());
+    std::vector<std::vector<ResolvedEndpoint>> resolved;
+    for (const UpstreamConfig& upstream : result.config.upstreams) {
+      auto& endpoints = resolved.emplace_back();
+      for (const EndpointConfig& endpoint : upstream.endpoints) {
+        endpoints.push_back({to_string(endpoint.address), endpoint.weight});
+      }
+    }
+    return build(result.config, resolved);
+  }
+  SnapshotPtr build(const Config& config, const std::vector<std::vector<ResolvedEndpoint>>& resolved) {
+    auto built = build_snapshot(config, "me", ++generation_, resolved, registry_);
+    REQUIRE(std::holds_alternative<SnapshotPtr>(built));
+    return std::get<SnapshotPtr>(built);
+  }
+  /// The smallest text with these upstreams, routes and further lines.
+  SnapshotPtr load_parts(const std::string& upstreams, const std::string& routes, const std::string& rest = "") {
+    return load_text("version: 1\nlisteners: [{name: in, listen: '127.0.0.1:0'}]\nupstreams: {" + upstreams +
+                     "}\nroutes: [" + routes + "]\n" + rest);
+  }
+  /// One upstream `up`, one route to it by the policy `p.Key`, which has this retry budget.
+  SnapshotPtr load_budget(const std::string& budget, const std::string& rest = "") {
+    return load_parts("up: {endpoints: ['127.0.0.1:1']}", "{policy: p.Key, upstream: up}",
+                      "policies: {p.Key: {retry: {budget: " + budget + "}}}\n" + rest);
+  }
+
+ private:
+  StateRegistry registry_{2};
+  std::uint64_t generation_ = 0;
+};
+
+const exchange::BudgetRef& budget_of(const Snapshot& snapshot, std::size_t route = 0) {
+  return snapshot.plans[route].plan.budget;
+}
+
+std::vector<std::string> budget_names(const Snapshot& snapshot) {
+  std::vector<std::string> names;
+  for (const auto& [name, state] : snapshot.budgets) names.push_back(name);
+  return names;
+}
+
+const policy::Endpoint& endpoint(const Snapshot& snapshot, std::size_t upstream, std::size_t position) {
+  return snapshot.endpoint_sets[upstream].endpoints[position];
+}
+
+TEST_SUITE("config") {
+  TEST_CASE("a row has everything that a request of its route goes by") {
+    Reloads process;
+    const SnapshotPtr snapshot = process.load_parts(
+        "one: {endpoints: ['127.0.0.1:1']}, two: {endpoints: ['127.0.0.1:2', {address: '127.0.0.1:3', weight: 4}], "
+        "host: api.test, balance: round_robin, connect_timeout: 7ms}",
+        "{match: {path: /a}, policy: p.Key, upstream: two, priority: low}, {upstream: one}",
+        "policies: {p.Key: {id: label, deadline: {accept: [Grpc-Timeout], forward: [X-Request-Timeout, Grpc-Timeout]}, "
+        "retry: {idempotency_key: Key}}}\n");
+    REQUIRE(snapshot->plans.size() == 2);
+    CHECK(snapshot->generation == 1);
+    CHECK(snapshot->instance == "me");
+    CHECK(snapshot->listener_names == std::vector<std::string_view>{"in"});
+
+    const RoutePlan& row = snapshot->plans[0];
+    CHECK(row.upstream == 1);
+    CHECK(row.plan.policy == &snapshot->config.policies.at("p.Key").policy);
+    CHECK(row.plan.policy_key == "p.Key");
+    CHECK(row.plan.policy_id == "label");
+    CHECK(row.plan.route == "routes[0]");
+    CHECK(row.plan.generation == 1);
+    CHECK(row.host == "api.test");
+    CHECK(row.priority == "low");
+    CHECK(row.idempotency_key == "Key");
+    CHECK(row.accept.has(http::DeadlineForm::grpc_timeout));
+    CHECK_FALSE(row.accept.has(http::DeadlineForm::x_request_timeout));
+    CHECK(row.forward.has(http::DeadlineForm::x_request_timeout));
+    CHECK(row.forward.has(http::DeadlineForm::grpc_timeout));
+
+    const exchange::Upstream& upstream = *row.plan.upstream;
+    CHECK(upstream.name == "two");
+    CHECK(policy::index(upstream.id) == 1);
+    CHECK(upstream.balance == policy::Balance::round_robin);
+    CHECK(upstream.connect_timeout == 7ms);
+    CHECK_FALSE(upstream.unresolved);
+    CHECK(upstream.endpoints->total_weight == 5);
+    CHECK(upstream.endpoints->endpoints[1].address == "127.0.0.1:3");
+
+    const RoutePlan& plain = snapshot->plans[1];
+    CHECK(plain.plan.route == "routes[1]");
+    CHECK(plain.plan.policy_key == "default");
+    CHECK(plain.host.empty());
+    CHECK(plain.priority.empty());
+    CHECK(plain.idempotency_key == "Idempotency-Key");
+  }
+
+  TEST_CASE("a name that resolves to nothing leaves its upstream without endpoints, and it says so") {
+    Reloads process;
+    const LoadResult result = load(Sample{}.text());
+    const SnapshotPtr snapshot = process.build(result.config, {{}});
+    CHECK(snapshot->upstreams[0].unresolved);
+    CHECK(snapshot->upstreams[0].endpoints->endpoints.empty());
+  }
+
+  TEST_CASE("a route that cannot be matched is an error that names its place, and nothing is built") {
+    LoadResult result = load(Sample{}.text());
+    REQUIRE(result.ok());
+    const RouteConfig good = result.config.routes.front();
+    for (const char* regex : {"(", "a{2,1}"}) {
+      RouteConfig bad = good;
+      bad.match.path_regex = regex;
+      result.config.routes.push_back(bad);
+    }
+    StateRegistry registry(1);
+    const auto built = build_snapshot(result.config, "me", 2, {{}}, registry);
+    const auto* errors = std::get_if<std::vector<std::string>>(&built);
+    REQUIRE(errors != nullptr);
+    REQUIRE(errors->size() == 2);
+    CHECK((*errors)[0].starts_with("routes[1].match.path_regex: "));
+    CHECK((*errors)[1].starts_with("routes[2].match.path_regex: "));
+  }
+
+  // ---- budgets ------------------------------------------------------------------------------
+
+  TEST_CASE("the default budget is one per upstream and shared by all policies that use it there") {
+    Reloads process;
+    const SnapshotPtr snapshot = process.load_parts(
+        "one: {endpoints: ['127.0.0.1:1']}, two: {endpoints: ['127.0.0.1:1']}",
+        "{match: {path: /a}, policy: a.A, upstream: one}, {match: {path: /b}, policy: b.B, upstream: one}, "
+        "{policy: a.A, upstream: two}",
+        "policies: {a.A: {retry: {}}, b.B: {retry: {budget: default}}}\n");
+    CHECK(budget_names(*snapshot) == std::vector<std::string>{"default/one", "default/two"});
+    CHECK(budget_of(*snapshot, 0).name == "default/one");
+    CHECK(budget_of(*snapshot, 0).state == budget_of(*snapshot, 1).state);
+    CHECK(budget_of(*snapshot, 2).name == "default/two");
+    CHECK(budget_of(*snapshot, 2).state != budget_of(*snapshot, 0).state);
+    CHECK(budget_of(*snapshot, 0).config->type == BudgetType::window);
+    CHECK(budget_of(*snapshot, 0).config->window == 10s);
+  }
+
+  TEST_CASE("a named budget is one instance for all that name it, whatever it costs each of them") {
+    Reloads process;
+    const SnapshotPtr snapshot = process.load_parts(
+        "one: {endpoints: ['127.0.0.1:1']}, two: {endpoints: ['127.0.0.1:1']}",
+        "{match: {path: /a}, policy: a.A, upstream: one}, {policy: b.B, upstream: two}",
+        "budgets: {shared: {type: token_bucket, capacity: 9, refill_per_second: 1}, unused: {type: ratio}}\n"
+        "policies: {a.A: {retry: {budget: shared}}, b.B: {retry: {budget: {name: shared, cost: 3}}}}\n");
+    CHECK(budget_names(*snapshot) == std::vector<std::string>{"shared"});
+    CHECK(budget_of(*snapshot, 0).state == budget_of(*snapshot, 1).state);
+    CHECK(budget_of(*snapshot, 0).config == budget_of(*snapshot, 1).config);
+    CHECK(budget_of(*snapshot, 0).config->capacity == 9);
+    CHECK(budget_of(*snapshot, 0).cost == 1);
+    CHECK(budget_of(*snapshot, 1).cost == 3);
+  }
+
+  TEST_CASE("a budget written in a policy is its own and bears its key; who inherits it has one of its own") {
+    Reloads process;
+    const SnapshotPtr snapshot = process.load_parts(
+        "one: {endpoints: ['127.0.0.1:1']}, two: {endpoints: ['127.0.0.1:1']}",
+        "{match: {path: /a}, policy: a.A, upstream: one}, {match: {path: /b}, policy: a.A, upstream: two}, "
+        "{policy: b.B, upstream: one}",
+        "policies: {a.A: {retry: {budget: {type: ratio, min_concurrency: 9}}}, b.B: {extends: a.A}}\n");
+    CHECK(budget_names(*snapshot) == std::vector<std::string>{"a.A", "b.B"});
+    CHECK(budget_of(*snapshot, 0).name == "a.A");
+    CHECK(budget_of(*snapshot, 0).state == budget_of(*snapshot, 1).state);
+    CHECK(budget_of(*snapshot, 2).name == "b.B");
+    CHECK(budget_of(*snapshot, 2).state != budget_of(*snapshot, 0).state);
+    CHECK(budget_of(*snapshot, 2).config->min_concurrency == 9);
+  }
+
+  TEST_CASE("without retries, and with retries that nothing limits, there is no budget") {
+    Reloads process;
+    const SnapshotPtr snapshot = process.load_parts("up: {endpoints: ['127.0.0.1:1']}",
+                                                    "{match: {path: /a}, policy: a.A, upstream: up}, {upstream: up}",
+                                                    "policies: {a.A: {retry: {budget: none}}, default: {}}\n");
+    CHECK(snapshot->budgets.empty());
+    CHECK(budget_of(*snapshot, 0).state == nullptr);
+    CHECK(budget_of(*snapshot, 1).state == nullptr);
+  }
+
+  // ---- reload -------------------------------------------------------------------------------
+
+  TEST_CASE("a reload of other numbers keeps what a budget has counted") {
+    const std::string rest = "budgets: {shared: {type: token_bucket, capacity: 10, refill_per_second: 0}}\n";
+    Reloads process;
+    const SnapshotPtr before = process.load_budget("shared", rest);
+    const exchange::BudgetRef& old = budget_of(*before);
+    const auto permit = old.state->admit(*old.config, 6, kNow);
+    REQUIRE(permit);
+
+    const SnapshotPtr after =
+        process.load_budget("shared", "budgets: {shared: {type: token_bucket, capacity: 20, refill_per_second: 0}}\n");
+    CHECK(after->generation == 2);
+    const exchange::BudgetRef& fresh = budget_of(*after);
+    CHECK(fresh.state == old.state);
+    CHECK(fresh.state->extras_in_flight() == 1);
+    CHECK(fresh.state->available(*fresh.config, kNow) == 4);
+    // Requests that began before it go by the numbers of their own snapshot.
+    CHECK(fresh.config->capacity == 20);
+    CHECK(old.config->capacity == 10);
+    CHECK(renewed_budgets(*before, *after).empty());
+  }
+
+  TEST_CASE("a reload with another type begins anew, while requests that began before keep theirs") {
+    Reloads process;
+    const SnapshotPtr before = process.load_budget("{type: token_bucket, capacity: 10, refill_per_second: 0}");
+    const exchange::BudgetRef& old = budget_of(*before);
+    const auto permit = old.state->admit(*old.config, 10, kNow);
+    REQUIRE(permit);
+
+    const SnapshotPtr after = process.load_budget("{type: success_credit, capacity: 10}");
+    const exchange::BudgetRef& fresh = budget_of(*after);
+    CHECK(fresh.name == old.name);
+    CHECK(fresh.state != old.state);
+    CHECK(fresh.state->available(*fresh.config, kNow) == 10);
+    CHECK(old.state->extras_in_flight() == 1);
+    CHECK(renewed_budgets(*before, *after) == std::vector<std::string>{"p.Key"});
+  }
+
+  TEST_CASE("only budgets that were there before and are new now have begun anew") {
+    Reloads process;
+    const SnapshotPtr before = process.load_budget("{type: ratio}");
+    const SnapshotPtr elsewhere = process.load_budget("default");
+    CHECK(renewed_budgets(*before, *elsewhere).empty());
+    const SnapshotPtr wider = process.load_budget("{type: window, window: 1m}");
+    CHECK(renewed_budgets(*before, *wider) == std::vector<std::string>{"p.Key"});
+    CHECK(renewed_budgets(*elsewhere, *wider).empty());
+  }
+
+  TEST_CASE("the default budget keeps its state when the order of upstreams and the policies change") {
+    const std::string one = "one: {endpoints: ['127.0.0.1:1']}";
+    const std::string two = "two: {endpoints: ['127.0.0.1:2']}";
+    Reloads process;
+    const SnapshotPtr before = process.load_parts(
+        one + ", " + two, "{match: {path: /a}, policy: a.A, upstream: one}, {policy: a.A, upstream: two}",
+        "policies: {a.A: {retry: {}}}\n");
+    const SnapshotPtr after = process.load_parts(two + ", " + one, "{policy: b.B, upstream: one}",
+                                                 "policies: {b.B: {retry: {max_attempts: 5}}}\n");
+    CHECK(budget_of(*after).state == budget_of(*before, 0).state);
+    CHECK(endpoint(*after, 0, 0).state == endpoint(*before, 1, 0).state);
+    CHECK(endpoint(*after, 1, 0).state == endpoint(*before, 0, 0).state);
+  }
+
+  TEST_CASE("an endpoint keeps its state over a reload by its address, whatever else changes") {
+    Reloads process;
+    const SnapshotPtr before = process.load_parts("up: {endpoints: ['127.0.0.1:1', '127.0.0.1:2']}", "{upstream: up}");
+    endpoint(*before, 0, 1).state->in_flight = 3;
+    const SnapshotPtr after = process.load_parts(
+        "up: {endpoints: ['127.0.0.1:3', {address: '127.0.0.1:2', weight: 7}], balance: round_robin}",
+        "{upstream: up}");
+    CHECK(endpoint(*after, 0, 1).state == endpoint(*before, 0, 1).state);
+    CHECK(endpoint(*after, 0, 1).state->in_flight == 3);
+    CHECK(endpoint(*after, 0, 1).weight == 7);
+    CHECK(endpoint(*after, 0, 0).state != endpoint(*before, 0, 0).state);
+  }
+
+  TEST_CASE("the same address of two upstreams is counted for each of them; of one, once") {
+    Reloads process;
+    const LoadResult result = load(
+        "version: 1\nlisteners: [{name: in, listen: '127.0.0.1:0'}]\nupstreams: {one: {endpoints: ['127.0.0.1:1']}, "
+        "two: {endpoints: ['127.0.0.1:1']}}\nroutes: [{match: {path: /}, upstream: one}, {upstream: two}]\n");
+    REQUIRE(result.ok());
+    const SnapshotPtr snapshot = process.build(
+        result.config, {{{.address = "127.0.0.1:1"}}, {{.address = "127.0.0.1:1"}, {.address = "127.0.0.1:1"}}});
+    CHECK(endpoint(*snapshot, 0, 0).state != endpoint(*snapshot, 1, 0).state);
+    CHECK(endpoint(*snapshot, 1, 0).state == endpoint(*snapshot, 1, 1).state);
+  }
+
+  TEST_CASE("states that no snapshot names are let go with the last snapshot that did") {
+    Reloads process;
+    SnapshotPtr before = process.load_budget("{type: ratio}");
+    const std::weak_ptr<policy::Budget> budget = before->budgets.at("p.Key");
+    const std::weak_ptr<policy::EndpointState> address = before->endpoint_states.front();
+    SnapshotPtr pinned = before;  // by a request under way
+    const SnapshotPtr after = process.load_parts("up: {endpoints: ['127.0.0.1:9']}", "{upstream: up}");
+    before.reset();
+    CHECK_FALSE(budget.expired());
+    pinned.reset();
+    CHECK(budget.expired());
+    CHECK(address.expired());
+  }
+
+  TEST_CASE("the hash is that of what is in force, not of how it was written or of its generation") {
+    Reloads process;
+    const SnapshotPtr first = process.load_budget("{type: ratio}");
+    CHECK(process.load_budget("{max_rate: 20%, type: ratio}")->content_hash == first->content_hash);
+    CHECK(process.load_budget("{max_rate: 21%, type: ratio}")->content_hash != first->content_hash);
+  }
+
+  TEST_CASE("the names in a row outlive its snapshot, since timelines do") {
+    Reloads process;
+    SnapshotPtr snapshot = process.load_budget("{type: ratio}");
+    const std::string_view key = snapshot->plans[0].plan.policy_key;
+    const std::string_view route = snapshot->plans[0].plan.route;
+    const std::string_view budget = budget_of(*snapshot).name;
+    const std::string_view upstream = snapshot->upstreams[0].name;
+    snapshot.reset();
+    CHECK(key == "p.Key");
+    CHECK(route == "routes[0]");
+    CHECK(budget == "p.Key");
+    CHECK(upstream == "up");
+  }
+}
+
+}  // namespace
+}  // namespace outrigger::config
