@@ -62,6 +62,7 @@ struct StartAttempt {
 };
 struct AbortAttempt {  // close its connection at once
   AttemptId id{};
+  Reason why{};
 };
 struct HoldResponse {  // keep head and body until the decision, in memory or unread
   AttemptId id{};

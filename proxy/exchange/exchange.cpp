@@ -40,6 +40,7 @@ Exchange::Exchange(const Plan& plan, const RequestFacts& facts, WorkerLocal& loc
       local_(local),
       timeline_(timeline),
       client_deadline_(facts.client_deadline),
+      deadline_unreadable_(facts.deadline_unreadable),
       idempotent_(facts.idempotent),
       has_body_(facts.has_body),
       body_fits_replay_(facts.body_fits_replay) {
@@ -77,6 +78,10 @@ void Exchange::take(const RequestReady&) {
   if (policy.max_duration.count() != 0) max_duration_at_ = saturating_add(now_, policy.max_duration);
   const Nanos allowed = time_left(now_, deadline_.at);
   if (allowed != kForever) timeline_.deadline = allowed;
+  if (deadline_unreadable_ && policy.deadline.reject_invalid) {
+    timeline_.decide(since_start(), Part::deadline, Reason::bad_request);
+    return reply(Reason::bad_request, 'D', '3');
+  }
   if (allowed <= policy.deadline.min_remaining) {
     timeline_.decide(since_start(), Part::deadline, Reason::deadline_too_short);
     return reply(Reason::deadline_too_short, 'P', '3');
@@ -328,9 +333,9 @@ void Exchange::note_failure(AttemptId attempt, Reason why) noexcept {
 
 void Exchange::expire(Attempt& attempt) {
   const bool connecting = attempt.state == State::connecting;
-  order(AbortAttempt{attempt.id});
-  fail(attempt, connecting ? Reason::connect_timeout : Reason::attempt_timeout,
-       connecting ? Exposure::nothing_sent : Exposure::fully_sent);
+  const Reason why = connecting ? Reason::connect_timeout : Reason::attempt_timeout;
+  order(AbortAttempt{attempt.id, why});
+  fail(attempt, why, connecting ? Exposure::nothing_sent : Exposure::fully_sent);
 }
 
 policy::RetryQuestion Exchange::question_about(Classification result, std::optional<Nanos> retry_after) {
@@ -410,7 +415,7 @@ void Exchange::give_up() {
   if (out_of_time) {
     for (Attempt& attempt : attempts_) {
       if (attempt.state == State::ended || attempt.state == State::held) continue;
-      order(AbortAttempt{attempt.id});
+      order(AbortAttempt{attempt.id, Reason::overall_timeout});
       end(attempt, Outcome::abort, Reason::overall_timeout);
       last_failure_ = Failure{attempt.id, Reason::overall_timeout};
     }
@@ -489,7 +494,7 @@ void Exchange::abort_all(Reason why) {
   for (Attempt& attempt : attempts_) {
     if (attempt.state == State::ended) continue;
     if (attempt.state != State::held) {
-      order(AbortAttempt{attempt.id});
+      order(AbortAttempt{attempt.id, why});
       end(attempt, Outcome::abort, why);
     }
     attempt.state = State::ended;

@@ -145,6 +145,7 @@ class Exchange {
   std::optional<Failure> last_failure_;         // of the attempt launched last
   Exposure exposure_ = Exposure::nothing_sent;  // of the request, by any attempt
   std::uint8_t launched_ = 0;                   // attempts that count; reconnects do not
+  bool deadline_unreadable_ = false;
   bool idempotent_ = false;
   bool has_body_ = false;
   bool body_fits_replay_ = true;

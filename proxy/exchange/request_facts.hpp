@@ -17,6 +17,7 @@ struct RequestFacts {
   bool has_body = false;
   bool body_fits_replay = true;          // false: known to be longer than the replay buffer
   std::optional<Nanos> client_deadline;  // what the client will still wait, from its headers
+  bool deadline_unreadable = false;      // one of those headers could not be read
 
   std::string_view request_id;
   std::string_view trace_id;

@@ -30,7 +30,7 @@ UpstreamStream* ConnectionPool::take(UpstreamSink& sink, exchange::Reuse reuse) 
     // The list is ordered by age: if the newest has idled too long, so have all.
     if (!fresh && reuse == exchange::Reuse::recent) return nullptr;
     remove_idle(connection);
-    if ((!fresh || reuse == exchange::Reuse::recent) && connection.is_stale()) {
+    if (connection.is_stale(!fresh || reuse == exchange::Reuse::recent)) {
       connection.close();
       continue;
     }

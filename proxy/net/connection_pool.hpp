@@ -26,7 +26,6 @@ struct PoolSettings {
   Nanos idle_timeout = std::chrono::seconds{4};
   Nanos read_idle_timeout = std::chrono::seconds{60};
   std::uint32_t max_requests_per_connection = 0;
-  http::HeadLimits head_limits{};
 };
 
 class ConnectionPool final : public Counted<ConnectionPool>, private LazyTimer {

@@ -38,6 +38,8 @@ class Downstream {
   virtual std::size_t backlog() const = 0;
   /// The most that may wait for a slow client.
   virtual std::size_t relay_limit() const = 0;
+  /// The most that the head of an answer may have.
+  virtual std::size_t max_response_head() const = 0;
   virtual std::uint64_t bytes_sent() const = 0;
   /// The request has ended, whichever way; the driver will not be heard of again.
   virtual void exchange_over() = 0;

@@ -107,11 +107,14 @@ void ExchangeDriver::perform(const exchange::StartAttempt& order) {
   attempts_used_ = std::max(attempts_used_, exchange::index(order.id) + 1);
   a.phase = Phase::connecting;
   a.stream = nullptr;
+  a.body_at = 0;
   a.body_ended = a.whole = false;
   a.forward = order.forward;
   a.n = order.n;
   a.hedge = order.hedge;
-  body_.rewind();
+
+  // The exchange asks for no attempt whose first bytes are gone; half a request must not go out whatever happens.
+  if (has_body_ && !body_.holds(0)) return failed(a, Reason::internal, Exposure::nothing_sent, false);
 
   ConnectionPool& pool = *view_->pools[policy::index(order.upstream)][policy::index(order.endpoint)];
   a.stream = pool.take(a, order.reuse);
@@ -136,7 +139,7 @@ void ExchangeDriver::perform(const exchange::HoldResponse& order) {
 void ExchangeDriver::perform(const exchange::DropReplay&) {
   body_.drop_replay();
   overflow_reported_ = true;  // it was the exchange's own order
-  if (Attempt* taker = body_taker(); taker != nullptr) body_.forget_taken();
+  if (const Attempt* taker = body_taker(); taker != nullptr) forget_body(*taker);
 }
 
 void ExchangeDriver::perform(const exchange::RelayInterim& order) {
@@ -147,6 +150,7 @@ void ExchangeDriver::perform(const exchange::RelayResponse& order) {
   Attempt& a = attempt(order.id);
   relaying_ = &a;
   if (a.phase == Phase::held) return relay_held(a, order.should_not_retry);
+  if (in_hand_.attempt != &a) return;  // it died meanwhile, which the exchange is about to hear
   a.phase = Phase::relaying;
   downstream_->send_head(*in_hand_.head, order.should_not_retry, in_hand_.data, in_hand_.end, in_hand_.trailers);
 }
@@ -183,6 +187,7 @@ void ExchangeDriver::relay_held(Attempt& a, bool should_not_retry) {
   held_charge_.set(0);
   if (a.whole) return feed(exchange::ResponseDone{a.id});
   a.stream->resume();
+  push_body(a);
 }
 
 // ---- what attempts report ---------------------------------------------------------------------
@@ -202,30 +207,36 @@ void ExchangeDriver::send_request(Attempt& a) {
   }
   head_.truncate(head_base_);
   http::append_attempt_tail(tail, head_);
-  const std::string_view body = has_body_ ? body_.unsent() : std::string_view{};
+  std::string_view body;
+  if (has_body_) body = body_.from(a.body_at);
   a.body_ended = !has_body_ || (body_.complete() && trailers_.empty());
   a.stream->start(head_.view(), body, chunked_, answers_head_, a.body_ended);
   if (!has_body_ || a.stream == nullptr) return;
-  body_.take_all();
-  if (a.stream->any_sent()) body_.forget_taken();
+  a.body_at = body_.size();
   if (a.stream->backlog() == 0) push_body(a);
   if (downstream_ != nullptr) downstream_->resume_body();
 }
 
-/// Passes on what waits, now that the stream can take it.
+/// Passes on what waits for an attempt, now that its stream can take it. One that was put aside gets nothing until it
+/// is relayed after all, and never anything behind a gap.
 void ExchangeDriver::push_body(Attempt& a) {
-  if (!has_body_ || a.stream == nullptr) return;
-  if (a.stream->any_sent()) body_.forget_taken();
-  if (const std::string_view waiting = body_.unsent(); !waiting.empty()) {
+  const bool takes = a.phase == Phase::running || a.phase == Phase::relaying;
+  if (!has_body_ || a.stream == nullptr || !takes || !body_.holds(a.body_at)) return;
+  if (const std::string_view waiting = body_.from(a.body_at); !waiting.empty()) {
     a.stream->send_body(waiting);
-    body_.take_all();
-    body_.forget_taken();
+    a.body_at = body_.size();
   }
+  forget_body(a);
   if (body_.complete() && !a.body_ended) {
     a.body_ended = true;
     a.stream->send_end(trailers_.view());
   }
   if (a.stream != nullptr && a.stream->backlog() == 0 && downstream_ != nullptr) downstream_->resume_body();
+}
+
+/// What has reached an upstream is not needed for long.
+void ExchangeDriver::forget_body(const Attempt& a) noexcept {
+  if (a.stream->any_sent()) body_.forget_before(a.body_at);
 }
 
 void ExchangeDriver::interim(Attempt& a, const http::ResponseHead& head) {
@@ -288,8 +299,8 @@ std::size_t ExchangeDriver::allowance(const Attempt& a) const noexcept {
   return waiting > limit / 2 ? 0 : limit - waiting;
 }
 
-void ExchangeDriver::end_attempt(Attempt& a) {
-  if (UpstreamStream* stream = std::exchange(a.stream, nullptr)) stream->abort();
+void ExchangeDriver::end_attempt(Attempt& a, Reason why) {
+  if (UpstreamStream* stream = std::exchange(a.stream, nullptr)) stream->abort(why);
   end_copy(a, false);
   if (a.phase == Phase::held) held_charge_.set(0);
   a.held.release();
@@ -303,7 +314,7 @@ ExchangeDriver::Attempt* ExchangeDriver::body_taker() noexcept {
   for (std::size_t i = attempts_used_; i-- > 0;) {
     Attempt& a = attempts_[i];
     if (a.stream == nullptr || (a.phase != Phase::running && a.phase != Phase::relaying)) continue;
-    return a.stream->any_sent() && a.stream->backlog() == 0 && body_.unsent().empty() ? &a : nullptr;
+    return a.stream->any_sent() && a.stream->backlog() == 0 && a.body_at == body_.size() ? &a : nullptr;
   }
   return nullptr;
 }
@@ -313,7 +324,7 @@ std::size_t ExchangeDriver::body_allowance() noexcept {
   const std::size_t limit = downstream_->relay_limit();
   if (body_taker() != nullptr) return limit;
   if (body_.replayable()) return static_cast<std::size_t>(std::min<std::uint64_t>(body_.replay_room(), limit));
-  const std::size_t waiting = body_.unsent().size();
+  const std::size_t waiting = body_.held();
   return waiting > limit / 2 ? 0 : limit - waiting;
 }
 
@@ -321,7 +332,11 @@ void ExchangeDriver::on_body(std::string_view data) {
   if (!exchange_) return;
   bytes_in_ += data.size();
   Attempt* taker = body_taker();
-  if (taker != nullptr && !body_.replayable()) return taker->stream->send_body(data);
+  if (taker != nullptr && !body_.replayable() && body_.held() == 0) {
+    body_.pass(data.size());
+    taker->body_at = body_.size();
+    return taker->stream->send_body(data);
+  }
   body_.keep(data);
   if (taker != nullptr) push_body(*taker);
   report_overflow();

@@ -85,9 +85,9 @@ class ExchangeDriver final : private LazyTimer {
     exchange::AttemptId id{};
     Phase phase = Phase::unused;
     UpstreamStream* stream = nullptr;  // nullptr once it has ended
-    bool chunked = false;
-    bool body_ended = false;  // the end of the request body was passed on
-    bool whole = false;       // all of the answer's body has been received
+    std::uint64_t body_at = 0;         // how much of the request body it was given
+    bool body_ended = false;           // and whether it was told the end
+    bool whole = false;                // all of the answer's body has been received
     std::optional<Nanos> forward;
     std::uint8_t n = 1;
     std::uint8_t hedge = 0;
@@ -110,6 +110,7 @@ class ExchangeDriver final : private LazyTimer {
       driver->failed(*this, why, exposure, reused);
     }
     std::size_t response_allowance() const override { return driver->allowance(*this); }
+    std::size_t max_response_head() const override { return driver->downstream_->max_response_head(); }
   };
 
   static constexpr std::size_t kMaxHeldBody = 64 * 1024;
@@ -123,7 +124,7 @@ class ExchangeDriver final : private LazyTimer {
   // Orders.
   void perform(const exchange::ReadBody&);
   void perform(const exchange::StartAttempt& order);
-  void perform(const exchange::AbortAttempt& order) { end_attempt(attempt(order.id)); }
+  void perform(const exchange::AbortAttempt& order) { end_attempt(attempt(order.id), order.why); }
   void perform(const exchange::HoldResponse& order);
   void perform(const exchange::DropHeld& order) { end_attempt(attempt(order.id)); }
   void perform(const exchange::DropReplay&);
@@ -146,11 +147,13 @@ class ExchangeDriver final : private LazyTimer {
 
   void send_request(Attempt& attempt);
   void push_body(Attempt& attempt);
+  void forget_body(const Attempt& attempt) noexcept;
   void relay_held(Attempt& attempt, bool should_not_retry);
-  void end_attempt(Attempt& attempt);
+  /// `why`: counted where it was still connecting.
+  void end_attempt(Attempt& attempt, Reason why = Reason::internal);
   static void end_copy(Attempt& attempt, bool whole);
   Attempt& attempt(exchange::AttemptId id) noexcept { return attempts_[exchange::index(id)]; }
-  /// The attempt that the request's body flows to, if it can take any.
+  /// The attempt that took all of the request's body that is there, and can take more.
   Attempt* body_taker() noexcept;
   void report_overflow();
 

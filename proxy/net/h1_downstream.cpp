@@ -38,6 +38,7 @@ H1Downstream::H1Downstream(Edge& edge, int descriptor, const ListenerInfo& liste
   edge_.enlist(*this);
   edge_.load.fetch_add(1, std::memory_order_relaxed);
   edge_.process.downstream_connections.fetch_add(1, std::memory_order_relaxed);
+  info_.connections->fetch_add(1, std::memory_order_relaxed);
   info_.row->connections.add(1);
   info_.row->connections_total.add();
   quiet_due_ = saturating_add(loop().now(), limits().idle_timeout);
@@ -55,7 +56,7 @@ void H1Downstream::on_readable() {
   if (gone_) return leave(Reason::client_disconnected);
   if (state_ == State::idle && !in_.empty()) next_request();
   for (int i = 0; i < kReceivesPerTurn; ++i) {
-    if (state_ == State::closed || !receive_once()) return;
+    if (state_ == State::closed || gone_ || !receive_once()) return;
   }
   if (state_ != State::closed) transport_->watch_read();
 }
@@ -63,7 +64,8 @@ void H1Downstream::on_readable() {
 /// How much may be received now, by what the connection is doing.
 std::size_t H1Downstream::receive_limit() {
   if (state_ != State::busy) return Loop::kScratchBytes;
-  if (!body_complete_) return body_wanted_ ? std::min(driver_->body_allowance(), Loop::kScratchBytes) : 0;
+  if (!body_complete_)
+    return body_wanted_ && driver_ != nullptr ? std::min(driver_->body_allowance(), Loop::kScratchBytes) : 0;
   const std::size_t most = limits().max_request_head_bytes;
   return in_.size() < most ? std::min(most - in_.size(), Loop::kScratchBytes) : 0;
 }
@@ -182,6 +184,7 @@ void H1Downstream::adopt(const http::RequestHead& head) {
   body_wanted_ = answer_complete_ = false;
   max_body_ = limit.max_request_body_bytes;
   relay_limit_ = limit.relay_buffer_bytes;
+  max_response_head_ = limit.max_response_head_bytes;
   policy_ = {};
   shows_timeline_ = head.fields->find(http::FieldId::x_outrigger_timeline) == "1";
   if (body_framing_ == http::Framing::chunked) decoder_.reset();
@@ -224,8 +227,6 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
   policy_ = plan.plan.policy_key;
 
   const auto deadline = http::incoming_deadline(fields, plan.accept);
-  if (deadline.invalid && plan.plan.policy->deadline.reject_invalid) return refuse(Reason::bad_request), used;
-
   const std::string_view priority = priority_of(fields, plan.priority);
   const http::RequestForward forward{.instance = snapshot.instance,
                                      .path = target->path,
@@ -256,6 +257,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                             .has_body = has_body,
                             .body_fits_replay = head.body.bytes <= replay,
                             .client_deadline = deadline.left == kForever ? std::nullopt : std::optional{deadline.left},
+                            .deadline_unreadable = deadline.invalid,
                             .request_id = request_id(),
                             .trace_id = trace_id_of(fields),
                             .method = head.method_name,
@@ -386,14 +388,17 @@ bool H1Downstream::closes() const noexcept {
 }
 
 std::span<const Field> H1Downstream::debug_fields() {
-  if (!edge_.view->listeners[info_.index]->debug_headers || driver_ == nullptr) return {};
-  const auto& made = driver_->timeline().attempts;
-  const unsigned attempts = made.empty() ? 0u : made.back().n;  // reconnects do not count
+  if (!edge_.view->listeners[info_.index]->debug_headers) return {};
+  debug_[0] = {"X-Outrigger-Request-Id", request_id()};
+  unsigned attempts = 0;
+  if (driver_ != nullptr && !driver_->timeline().attempts.empty()) {
+    attempts = driver_->timeline().attempts.back().n;  // reconnects do not count
+  }
   const auto end = std::to_chars(attempts_text_, attempts_text_ + sizeof attempts_text_, attempts);
-  debug_[0] = {"X-Outrigger-Policy", policy_};
   debug_[1] = {"X-Outrigger-Attempts", {attempts_text_, static_cast<std::size_t>(end.ptr - attempts_text_)}};
-  debug_[2] = {"X-Outrigger-Request-Id", request_id()};
-  if (!shows_timeline_) return {debug_, 3};
+  if (policy_.empty()) return {debug_, 2};
+  debug_[2] = {"X-Outrigger-Policy", policy_};
+  if (!shows_timeline_ || driver_ == nullptr) return {debug_, 3};
   loop().text.clear();
   loop().text.append(telemetry::timeline_json(driver_->timeline()));
   debug_[3] = {"X-Outrigger-Timeline", loop().text.view()};
@@ -514,7 +519,7 @@ void H1Downstream::write_fixed(const exchange::StaticResponse& response, Buffer&
 /// its own.
 void H1Downstream::refuse_head(Reason why) {
   minor_ = 1;
-  answers_head_ = keep_alive_ = body_complete_ = false;
+  answers_head_ = keep_alive_ = body_complete_ = body_wanted_ = false;
   request_id_size_ = 0;
   policy_ = {};
   refuse(why);
@@ -663,6 +668,7 @@ void H1Downstream::close() {
   edge_.dismiss(*this);
   edge_.load.fetch_sub(1, std::memory_order_relaxed);
   edge_.process.downstream_connections.fetch_sub(1, std::memory_order_relaxed);
+  info_.connections->fetch_sub(1, std::memory_order_relaxed);
   info_.row->connections.add(-1);
   if (driver_ != nullptr) std::exchange(driver_, nullptr)->on_downstream_failed(Reason::client_disconnected);
   drop_reference();

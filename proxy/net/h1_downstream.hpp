@@ -17,6 +17,7 @@
 // Threads: one worker.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -39,8 +40,9 @@ struct ListenerInfo {
   std::size_t index = 0;  // into View::listeners
   std::string_view name;  // interned
   telemetry::ListenerRow* row = nullptr;
-  bool local = false;    // a loopback address
-  bool trusted = false;  // what its clients say of those before them is believed
+  std::atomic<std::int64_t>* connections = nullptr;  // open ones of all workers
+  bool local = false;                                // a loopback address
+  bool trusted = false;                              // what its clients say of those before them is believed
 };
 
 class H1Downstream final : public Counted<H1Downstream>, public Downstream, private TransportOwner, private LazyTimer {
@@ -67,6 +69,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void cut() override;
   std::size_t backlog() const override { return out_.size(); }
   std::size_t relay_limit() const override { return relay_limit_; }
+  std::size_t max_response_head() const override { return max_response_head_; }
   std::uint64_t bytes_sent() const override { return bytes_sent_; }
   void exchange_over() override;
 
@@ -142,6 +145,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   std::uint64_t max_body_ = 0;
   std::uint64_t bytes_sent_ = 0;
   std::size_t relay_limit_ = 0;
+  std::size_t max_response_head_ = 0;
   std::uint8_t minor_ = 1;
   bool answers_head_ = false;
   bool keep_alive_ = false;

@@ -16,7 +16,7 @@ H1Upstream::H1Upstream(ConnectionPool& pool, int descriptor, UpstreamSink& sink)
     : pool_(&pool),
       transport_(new Transport(pool.loop().poller, descriptor, *this)),
       sink_(&sink),
-      decoder_(http::ChunkLimits{.max_extensions = SIZE_MAX, .max_trailers = pool.settings().head_limits.max_head}) {
+      decoder_(http::ChunkLimits{.max_extensions = SIZE_MAX, .max_trailers = sink.max_response_head()}) {
   add_reference();
   pool_->count_active(1);
   transport_->watch_write();
@@ -203,8 +203,8 @@ std::size_t H1Upstream::take_head(std::span<char> bytes) {
   std::size_t used = 0;
   while (used < bytes.size()) {
     const std::span<char> rest = bytes.subspan(used);
-    const auto verdict =
-        loop().parser.parse_response({rest.data(), rest.size()}, pool_->settings().head_limits, answers_head_, scan_);
+    const http::HeadLimits limits{.max_head = sink_->max_response_head(), .max_fields = http::kMaxFields};
+    const auto verdict = loop().parser.parse_response({rest.data(), rest.size()}, limits, answers_head_, scan_);
     if (verdict.refused()) {
       fail(verdict.reason);
       return used;
@@ -337,7 +337,8 @@ void H1Upstream::fail(Reason why) {
   if (sink != nullptr) sink->on_failed(why, exposure(), reused_ && !any_received_);
 }
 
-void H1Upstream::abort() {
+void H1Upstream::abort(Reason why) {
+  if (state_ == State::connecting) pool_->count_connect(why);
   sink_ = nullptr;
   close();
 }

@@ -38,7 +38,7 @@ class H1Upstream final : public Counted<H1Upstream>, public UpstreamStream, priv
   std::size_t backlog() const override { return out_.size(); }
   bool any_sent() const override { return any_sent_; }
   void resume() override;
-  void abort() override;
+  void abort(Reason why) override;
 
  private:
   friend class Counted<H1Upstream>;
@@ -63,7 +63,8 @@ class H1Upstream final : public Counted<H1Upstream>, public UpstreamStream, priv
 
   void connected();
   void reused_for(UpstreamSink& sink);
-  bool is_stale() const noexcept { return transport_->has_input(); }
+  /// Whether it has ended, or bytes have come that answer nothing; `look`: even if nothing has been announced.
+  bool is_stale(bool look) const noexcept { return (look || transport_->may_have_input()) && transport_->has_input(); }
 
   void write(std::span<const std::string_view> pieces);
   void flush();

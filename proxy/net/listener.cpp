@@ -21,8 +21,12 @@ void Listener::close() {
 }
 
 bool Listener::full() const noexcept {
-  const std::uint32_t most = edge_.view->listeners[info_.index]->limits.max_connections;
-  return edge_.process.downstream_connections.load(std::memory_order_relaxed) >= std::int64_t{most};
+  const auto reached = [](const std::atomic<std::int64_t>& open, const config::LimitsConfig& limits) {
+    return open.load(std::memory_order_relaxed) >= std::int64_t{limits.max_connections};
+  };
+  const View& view = *edge_.view;
+  return reached(edge_.process.downstream_connections, view.snapshot->config.limits) ||
+         reached(*info_.connections, view.listeners[info_.index]->limits);
 }
 
 void Listener::pause() {

@@ -1,8 +1,8 @@
 // proxy/net/listener.hpp
 //
-// One worker's share of a listening address. It accepts in bounded turns; when the process has as many connections as
-// it may have, or has run out of descriptors, it pauses for a moment instead of spinning or failing, and the kernel's
-// queue holds the rest.
+// One worker's share of a listening address. It accepts in bounded turns; when the process or the address has as many
+// connections as it may have, or descriptors have run out, it pauses for a moment instead of spinning or failing, and
+// the kernel's queue holds the rest.
 //
 // Threads: one worker.
 #pragma once

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <span>
 #include <utility>
 
 #include "proxy/base/ensure.hpp"
@@ -79,19 +80,21 @@ void Poller::tell_listed() {
 
 bool Poller::turn(Nanos timeout) {
   const int count = ::epoll_wait(epoll_, events_.data(), kEventsPerTurn, first_ != nullptr ? 0 : milliseconds(timeout));
-  tell_listed();
+  const std::span<const epoll_event> events(events_.data(), static_cast<std::size_t>(std::max(count, 0)));
   bool interrupted = false;
-  for (int i = 0; i < count; ++i) {
-    const epoll_event& event = events_[static_cast<std::size_t>(i)];
-    if (event.data.ptr == nullptr) {
-      std::uint64_t ignored = 0;
-      static_cast<void>(::read(interrupt_, &ignored, sizeof ignored));
-      interrupted = true;
+  // All is announced before anybody is told: who is told may ask another connection whether something came for it.
+  for (const epoll_event& event : events) {
+    if (event.data.ptr != nullptr) {
+      static_cast<Transport*>(event.data.ptr)->announce(event.events);
       continue;
     }
-    auto& transport = *static_cast<Transport*>(event.data.ptr);
-    transport.announce(event.events);
-    transport.dispatch();
+    std::uint64_t ignored = 0;
+    static_cast<void>(::read(interrupt_, &ignored, sizeof ignored));
+    interrupted = true;
+  }
+  tell_listed();
+  for (const epoll_event& event : events) {
+    if (event.data.ptr != nullptr) static_cast<Transport*>(event.data.ptr)->dispatch();
   }
   reap();
   return interrupted;

@@ -74,8 +74,10 @@ class Transport : public Counted<Transport> {
 
   /// Whether the peer has closed its side or reset, looked up without reading.
   bool peer_has_closed() const noexcept;
-  /// Whether there is something to read, be it bytes or the end.
+  /// Whether there is something to read, be it bytes or the end, looked up.
   bool has_input() const noexcept;
+  /// Whether it has been announced that there may be something to read.
+  bool may_have_input() const noexcept { return readable_; }
   /// The pending error of a connect that has become writable; 0: connected.
   int connect_error() const noexcept;
 

@@ -36,6 +36,8 @@ class UpstreamSink {
   virtual void on_failed(Reason why, exchange::Exposure exposure, bool reused) = 0;
   /// How many body bytes may be received now; 0: none until `resume`.
   virtual std::size_t response_allowance() const = 0;
+  /// The most that the head of the answer may have.
+  virtual std::size_t max_response_head() const = 0;
 
  protected:
   ~UpstreamSink() = default;
@@ -55,7 +57,7 @@ class UpstreamStream {
   /// Receives again after the allowance had run out.
   virtual void resume() = 0;
   /// Ends the attempt and its connection at once.
-  virtual void abort() = 0;
+  virtual void abort(Reason why) = 0;
 
  protected:
   ~UpstreamStream() = default;

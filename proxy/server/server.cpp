@@ -170,10 +170,12 @@ bool Server::open_listeners() {
       return false;
     }
     const bool local = addresses.front().is_loopback();
+    std::atomic<std::int64_t>& connections = listener_connections_.emplace_back(0);
     for (std::uint32_t w = 0; w < worker_count_; ++w) {
       workers_[w]->listen(descriptors[w], {.index = i,
                                            .name = registry_.intern(listener.name),
                                            .row = metrics_.listener_row(w, listener.name),
+                                           .connections = &connections,
                                            .local = local,
                                            .trusted = local || listener.trusted_hops > 0});
     }
@@ -272,6 +274,9 @@ std::vector<std::string> Server::unchangeable(const config::Config& next) const 
 }
 
 void Server::reload(std::function<void(admin::ReloadResult)> done) {
+  if (stage_ == Stage::stopped) {
+    return done({false, snapshot_->generation, {"draining is over: there is nothing left to reload for"}});
+  }
   config::LoadResult loaded = config::load_file(options_.config_file);
   std::vector<std::string> errors;
   for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
@@ -338,9 +343,12 @@ void Server::on_signal(int signal) {
 void Server::begin_drain(bool at_once, bool then_exit) {
   exit_when_drained_ |= then_exit;
   if (stage_ == Stage::stopped) return io_.stop();
-  if (stage_ != Stage::serving) return;
-  stage_ = Stage::draining;
-  log_.control().write(telemetry::LogLevel::info, "draining");
+  if (stage_ == Stage::serving) {
+    stage_ = Stage::draining;
+    log_.control().write(telemetry::LogLevel::info, "draining");
+  } else if (stage_ != Stage::draining || !at_once) {
+    return;
+  }
   const Nanos delay = at_once ? Nanos{0} : snapshot_->config.drain.delay;
   timer_.expires_after(delay);
   timer_.async_wait([this](const net::error_code& error) {
@@ -475,16 +483,21 @@ std::string to_json_text(const telemetry::StoredTimeline& stored) {
 
 }  // namespace
 
+/// Runs a task that looks at what belongs to a worker: on its thread, or here once that has ended.
+void Server::ask(Worker& worker, std::function<void()> task) {
+  if (stage_ == Stage::stopped) return task();
+  worker.post(std::move(task));
+}
+
 void Server::timelines(const telemetry::TimelineFilter& filter, std::size_t limit,
                        std::function<void(std::vector<std::string>)> done) {
   struct Gathering {
     std::size_t waiting;
     std::vector<telemetry::StoredTimeline> found;
   };
-  if (stage_ == Stage::stopped) return done({});
   auto gathering = std::make_shared<Gathering>(Gathering{workers_.size(), {}});
   for (auto& worker : workers_) {
-    worker->post([this, w = worker.get(), gathering, filter, limit, done] {
+    ask(*worker, [this, w = worker.get(), gathering, filter, limit, done] {
       auto found = std::make_shared<std::vector<telemetry::StoredTimeline>>(w->timelines().collect(filter, limit));
       net::asio::post(io_, [gathering, found, limit, done] {
         std::ranges::move(*found, std::back_inserter(gathering->found));
@@ -506,10 +519,9 @@ void Server::timeline(const std::string& request_id, std::function<void(std::opt
     std::size_t waiting;
     std::optional<telemetry::StoredTimeline> newest;
   };
-  if (stage_ == Stage::stopped) return done(std::nullopt);
   auto gathering = std::make_shared<Gathering>(Gathering{workers_.size(), std::nullopt});
   for (auto& worker : workers_) {
-    worker->post([this, w = worker.get(), gathering, request_id, done] {
+    ask(*worker, [this, w = worker.get(), gathering, request_id, done] {
       auto found = std::make_shared<std::optional<telemetry::StoredTimeline>>(w->timelines().find(request_id));
       net::asio::post(io_, [gathering, found, done] {
         auto& newest = gathering->newest;

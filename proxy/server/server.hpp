@@ -10,7 +10,9 @@
 // Threads: everything on the thread that calls `run`.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -74,6 +76,8 @@ class Server final : private admin::AdminBackend {
   void watch_signals();
   void on_signal(int signal);
 
+  void ask(Worker& worker, std::function<void()> task);
+
   void begin_drain(bool at_once, bool then_exit);
   void close_listeners();
   void wait_for_quiet();
@@ -86,6 +90,7 @@ class Server final : private admin::AdminBackend {
   const std::uint32_t worker_count_;
   net::IoContext io_;
   net::ProcessState process_;
+  std::deque<std::atomic<std::int64_t>> listener_connections_;
   net::BufferAccount account_;
   telemetry::MetricRegistry metrics_;
   telemetry::Log log_;

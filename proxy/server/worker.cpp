@@ -81,9 +81,7 @@ net::Ref<net::ConnectionPool> Worker::pool(const std::string& upstream, const po
   const config::UpstreamConfig& config = snapshot.config.upstreams[upstream_index];
   known->configure({.idle_timeout = config.idle_timeout,
                     .read_idle_timeout = config.read_idle_timeout,
-                    .max_requests_per_connection = config.max_requests_per_connection,
-                    .head_limits = {.max_head = snapshot.config.limits.max_response_head_bytes,
-                                    .max_fields = snapshot.config.limits.max_headers}});
+                    .max_requests_per_connection = config.max_requests_per_connection});
   return known;
 }
 

@@ -77,6 +77,17 @@ class Deadline(EndToEnd):
                     response = rig.fetch(headers=[(name, value)])
                     self.assertEqual((response.status, response.get("X-Outrigger-Reason")), (status, reason))
 
+    def test_one_that_is_refused_is_booked_under_its_policy_and_keeps_its_connection(self):
+        rig = self.rig(policy={"deadline": {"on_invalid": "reject"}})
+        client = rig.client()
+        response = client.fetch(headers=[(FORMS[0], "soon")])
+        timeline = rig.timeline(response)
+        self.assertEqual((response.status, timeline["policy"], timeline["reason"], timeline["termination"]),
+                         (400, "t.Op", "bad_request", "D3"))
+        self.assertEqual(client.fetch().status, 200)
+        self.assertEqual(rig.metric("requests_total", policy="t.Op", reason="bad_request", code="4xx"), 1)
+        self.assertEqual(rig.metric("requests_total", policy="_unrouted"), 0)
+
     def test_a_body_under_way_is_not_cut(self):
         hold = threading.Event()
         rig = self.rig([Answer(body=b"late", hold_body=hold)], policy={"overall_timeout": "100ms"})

@@ -149,6 +149,13 @@ class ResponseHeads(EndToEnd):
         self.assertEqual(json.loads(response.get("X-Outrigger-Timeline"))["request_id"], response.request_id)
         self.assertIsNone(rig.fetch().get("X-Outrigger-Timeline"))
 
+    def test_debug_headers_are_on_refusals_too(self):
+        rig = self.rig(listener={"debug_headers": True})
+        response = rig.raw(b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: 1\r\n\r\n").response()
+        self.assertEqual((response.status, response.get("X-Outrigger-Policy"), response.get("X-Outrigger-Attempts")),
+                         (400, None, "0"))
+        self.assertEqual(response.get("X-Outrigger-Request-Id"), json.loads(response.body)["request_id"])
+
 
 class Bodies(EndToEnd):
     def test_a_body_with_its_length_crosses_as_such(self):

@@ -105,6 +105,25 @@ class Stop(EndToEnd):
         self.assertEqual(rig.proxy.wait(), 0)
         rig.proxy.stop()
 
+    def test_interrupting_ends_a_delay_under_way(self):
+        rig = self.rig(drain={"delay": "10m", "grace": "5s"})
+        self.assertEqual(rig.proxy.call("/drain", "POST", body=b"").status, 200)
+        self.not_ready(rig)
+        rig.proxy.send(signal.SIGINT)
+        self.assertEqual(rig.proxy.wait(), 0)
+        rig.proxy.stop()
+
+    def test_once_drained_it_still_tells_what_happened_and_refuses_to_reload(self):
+        rig = self.rig(drain={"delay": "0s", "grace": "0s"})
+        response = rig.fetch()
+        self.assertEqual(rig.proxy.call("/drain", "POST", body=b"").status, 200)
+        self.becomes(lambda: rig.proxy.call("/reload", "POST", body=b"").status, 422)
+        self.assertEqual(rig.timeline(response)["status"], 200)
+        self.assertEqual(len(rig.proxy.timelines()), 1)
+        rig.proxy.send(signal.SIGTERM)
+        self.assertEqual(rig.proxy.wait(), 0)
+        rig.proxy.stop()
+
     def test_beyond_the_grace_requests_are_cut(self):
         rig, client, _hold = self.busy(drain={"delay": "0s", "grace": "200ms"})
         rig.proxy.send(signal.SIGTERM)

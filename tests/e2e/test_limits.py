@@ -76,6 +76,17 @@ class Sizes(EndToEnd):
         self.refused(rig.client("tight").send(data), 431, "head_too_large")
 
 
+    def test_max_response_head_of_one_listener_and_many_fields(self):
+        many = Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" +
+                      b"".join(b"X-%d: 1\r\n" % index for index in range(60)) + b"\r\nok")
+        wide = Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Pad: " + b"x" * 3000 + b"\r\n\r\nok")
+        rig = self.rig([many, wide], limits={"max_headers": 20},
+                       listener={"limits": {"max_response_head": "1KiB", "max_headers": 20}})
+        self.assertEqual(rig.fetch().status, 200)
+        response = rig.fetch()
+        self.assertEqual((response.status, response.get("X-Outrigger-Reason")), (502, "response_head_too_large"))
+
+
 class Times(EndToEnd):
     def test_head_timeout(self):
         rig = self.rig(limits={"head_timeout": "200ms"})
@@ -174,6 +185,22 @@ class Connections(EndToEnd):
         third = rig.client().ask()
         self.assertEqual(settled(lambda: len(rig.up.heads)), 2)
         self.assertEqual(rig.metric("downstream_connections"), 2)
+        first.close()
+        self.assertEqual(third.response().status, 200)
+
+    def test_max_connections_of_one_listener_are_its_own(self):
+        listeners = [{"name": "main", "listen": "127.0.0.1:0"},
+                     {"name": "small", "listen": "127.0.0.1:0", "limits": {"max_connections": 2}}]
+        up = Upstream()
+        rig = self.rig(servers=[up], listeners=listeners,
+                       routes=[{"match": {"listener": "any"}, "policy": "t.Op", "upstream": "up"}])
+        others = [rig.client() for _ in range(3)]
+        self.assertEqual([client.fetch().status for client in others], [200] * 3)
+        first, second = rig.client("small"), rig.client("small")
+        self.assertEqual([first.fetch().status, second.fetch().status], [200, 200])
+        third = rig.client("small").ask()
+        self.assertEqual(settled(lambda: len(up.heads)), 5)
+        self.assertEqual(others[0].fetch().status, 200)
         first.close()
         self.assertEqual(third.response().status, 200)
 

@@ -92,6 +92,7 @@ class Retried(EndToEnd):
         self.check(rig, response, 504, "connect_timeout", ["primary connect_timeout", "retry connect_timeout"],
                    "attempts_exhausted", outcome="upstream_error")
         self.assertIn("error=connection_timeout", response.get("Proxy-Status"))
+        self.assertEqual(rig.metric("upstream_connects_total", result="connect_timeout"), 2)
 
     def test_back_off_grows_as_configured(self):
         rig = self.rig([unavailable()] * 3, policy={"retry": {"max_attempts": 4, "initial_backoff": "10ms",

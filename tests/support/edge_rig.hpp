@@ -85,9 +85,7 @@ class EdgeRig : public LoopRig {
     for (const auto& pool : pools_) {
       pool->configure({.idle_timeout = upstream.idle_timeout,
                        .read_idle_timeout = upstream.read_idle_timeout,
-                       .max_requests_per_connection = upstream.max_requests_per_connection,
-                       .head_limits = {.max_head = snapshot->config.limits.max_response_head_bytes,
-                                       .max_fields = snapshot->config.limits.max_headers}});
+                       .max_requests_per_connection = upstream.max_requests_per_connection});
     }
     view->pools.push_back(pools_);
     view->listeners.push_back(&snapshot->config.listeners.front());
@@ -185,6 +183,7 @@ class EdgeRig : public LoopRig {
   std::int64_t clients() const { return process.downstream_connections.load(); }
 
   net::ProcessState process;
+  std::atomic<std::int64_t> connections{0};  // of the listener
   std::vector<std::unique_ptr<Door>> doors;  // the endpoints
   net::H1Downstream* newest = nullptr;       // our side of the last client, while its connection stands
 
@@ -197,8 +196,12 @@ class EdgeRig : public LoopRig {
   std::vector<net::Ref<net::ConnectionPool>> pools_;
 
  public:
-  net::ListenerInfo listener{
-      .index = 0, .name = "in", .row = metrics.listener_row(0, "in"), .local = true, .trusted = true};
+  net::ListenerInfo listener{.index = 0,
+                             .name = "in",
+                             .row = metrics.listener_row(0, "in"),
+                             .connections = &connections,
+                             .local = true,
+                             .trusted = true};
   net::Edge edge;
 };
 

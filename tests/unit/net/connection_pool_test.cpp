@@ -255,8 +255,9 @@ TEST_SUITE("net") {
     told.stream = rig.pool->connect(told, why);
     REQUIRE(told.stream != nullptr);
     CHECK(rig.active_count() == 1);
-    std::exchange(told.stream, nullptr)->abort();
+    std::exchange(told.stream, nullptr)->abort(Reason::connect_timeout);
     CHECK(rig.active_count() == 0);
+    CHECK(rig.connects(Reason::connect_timeout) == 1);
     rig.settle();
     CHECK(told.story.empty());
     Peer peer = rig.door.accept();

@@ -1,6 +1,7 @@
 #include "proxy/net/exchange_driver.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -259,6 +260,95 @@ TEST_SUITE("net") {
     }
   }
 
+  TEST_CASE("an attempt that was put aside takes nothing from the body of its successor") {
+    EdgeRig rig{retrying(", replay_buffer: 8MiB")};
+    Peer client = rig.client_with(kChunkedPost);
+    const auto upload = [&](std::size_t bytes) {
+      char size[16];
+      std::snprintf(size, sizeof size, "%zx\r\n", bytes);
+      const std::string chunk = size + std::string(bytes, 'x') + "\r\n";
+      std::size_t sent = 0;
+      REQUIRE(rig.until([&] {
+        sent += client.send_some(std::string_view{chunk}.substr(sent));
+        return sent == chunk.size();
+      }));
+    };
+    Peer first = rig.upstream();
+    rig.head(first);
+    upload(6 << 20);
+    first.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 10\r\n\r\n01234");
+    rig.settle();
+    rig.pass(11ms);
+    Peer second = rig.upstream();
+    rig.head(second);
+    // Behind what the second has not taken yet comes more; then the first takes all that it was ever given.
+    upload(1 << 20);
+    rig.settle();
+    std::size_t taken = 0;
+    for (std::size_t more = 1; more != 0; taken += more) {
+      more = first.take().size();
+      rig.settle();
+    }
+    CHECK(taken <= (6 << 20) + 100);
+    client.send("0\r\n\r\n");
+    const std::string got = rig.get(second, "\r\n0\r\n\r\n");
+    CHECK(std::ranges::count(got, 'x') == 7 << 20);
+    second.send(kOk);
+    CHECK(status_of(rig.message(client)) == "HTTP/1.1 200 OK");
+    CHECK(first.ended());
+    CHECK(rig.at_rest());
+  }
+
+  TEST_CASE("an upload goes on without a gap to the attempt whose answer is relayed after all") {
+    for (const bool chunked : {false, true}) {
+      EdgeRig rig{retrying()};
+      const auto part = [&](const std::string& four) { return chunked ? "4\r\n" + four + "\r\n" : four; };
+      Peer client = rig.client_with((chunked ? kChunkedPost : kPost + "Content-Length: 12\r\n\r\n") + part("AAAA"));
+      Peer first = rig.upstream();
+      rig.get(first, part("AAAA"));
+      first.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 10\r\n\r\n01234");
+      rig.settle();
+      rig.pass(11ms);
+      Peer second = rig.upstream();
+      rig.get(second, "AAAA");
+      client.send(part("BBBB"));
+      rig.get(second, "BBBB");
+      second.reset();
+      rig.settle();
+      client.send(part("CCCC") + (chunked ? "0\r\n\r\n" : ""));
+      rig.settle();
+      CHECK(first.take() == (chunked ? "4\r\nBBBB\r\n4\r\nCCCC\r\n0\r\n\r\n" : "BBBBCCCC"));
+      first.send("56789");
+      CHECK(rig.message(client).ends_with("\r\n\r\n0123456789"));
+      CHECK(rig.at_rest());
+    }
+  }
+
+  TEST_CASE("an upload that lost its beginning does not go on elsewhere, and its connection is not used again") {
+    EdgeRig rig{retrying(", replay_buffer: 8B")};
+    Peer client = rig.client_with(kChunkedPost + "4\r\nAAAA\r\n");
+    Peer first = rig.upstream();
+    rig.get(first, "AAAA\r\n");
+    first.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 10\r\n\r\n01234");
+    rig.settle();
+    rig.pass(11ms);
+    Peer second = rig.upstream();
+    rig.get(second, "AAAA\r\n");
+    // More than may be kept: it goes to the second alone.
+    client.send("a\r\nBBBBBBBBBB\r\n");
+    rig.get(second, "BBBBBBBBBB");
+    second.reset();
+    rig.settle();
+    client.send("4\r\nCCCC\r\n0\r\n\r\n");
+    rig.settle();
+    CHECK(first.take().empty());
+    first.send("56789");
+    rig.settle();
+    CHECK(rig.get(client, "0123456789").starts_with("HTTP/1.1 503 "));
+    CHECK(first.ended());
+    CHECK(rig.at_rest());
+  }
+
   // ---- answers that are kept ----------------------------------------------------------------
 
   TEST_CASE("an answer that was kept is relayed whole when the next attempt brings nothing better") {
@@ -501,6 +591,27 @@ TEST_SUITE("net") {
         CHECK(rig.connects(Reason::success) == 2);
         CHECK(rig.at_rest());
       }
+    }
+  }
+
+  TEST_CASE("bytes that nobody asked for do not answer a request that comes in the same turn") {
+    for (const bool request_first : {true, false}) {
+      EdgeRig rig;
+      Peer client = rig.client_with("GET /a HTTP/1.1\r\nHost: h\r\n\r\n");
+      Peer upstream = rig.upstream();
+      rig.head(upstream);
+      upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+      rig.get(client, "ok");
+      rig.settle();
+      const auto ask = [&] { client.send("GET /b HTTP/1.1\r\nHost: h\r\n\r\n"); };
+      if (request_first) ask();
+      upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen");
+      if (!request_first) ask();
+      Peer next = rig.upstream();
+      CHECK(rig.head(next).starts_with("GET /b "));
+      CHECK(upstream.ended());
+      next.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nmy");
+      CHECK(rig.get(client, "my").find("stolen") == std::string::npos);
     }
   }
 

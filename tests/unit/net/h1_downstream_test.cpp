@@ -500,6 +500,21 @@ TEST_SUITE("net") {
     }
   }
 
+  TEST_CASE("a client that resets behind a flood of nonsense cannot be refused, and is forgotten") {
+    EdgeRig rig;
+    Peer client = rig.client_with(post("hello"));
+    Peer upstream = rig.upstream();
+    rig.get(upstream, "hello");
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    rig.get(client, "ok");
+    client.send_some("BAD\r\n" + std::string(200'000, 'x'));
+    client.reset();
+    rig.settle();
+    CHECK(rig.clients() == 0);
+    CHECK(rig.rejected(Reason::bad_request) == 1);
+    CHECK(rig.at_rest());
+  }
+
   TEST_CASE("a client that resets between two requests is forgotten") {
     EdgeRig rig;
     Peer client = rig.client_with(kGet);

@@ -17,9 +17,10 @@ namespace {
 /// What came of a request that was answered with these bytes, and whether its connection was kept.
 struct Answered {
   Answered(std::string_view answer, bool then_close = false, bool byte_by_byte = false,
-           const PoolSettings& settings = {}, bool answers_head = false) {
-    UpstreamRig rig{settings};
+           std::size_t max_head = 64 * 1024, bool answers_head = false) {
+    UpstreamRig rig;
     Told told;
+    told.max_head = max_head;
     Peer peer = rig.connect(told);
     told.stream->start(UpstreamRig::kRequest, {}, false, answers_head, true);
     told.story.clear();
@@ -239,7 +240,7 @@ TEST_SUITE("net") {
   TEST_CASE("answers that have no body have none, whatever their fields say") {
     CHECK(Answered{"HTTP/1.1 204 No Content\r\n\r\n"}.story == "204, end");
     CHECK(Answered{"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"}.story == "304, end");
-    const Answered head{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false, false, {}, true};
+    const Answered head{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false, false, 64 * 1024, true};
     CHECK(head.story == "200, end");
     CHECK(head.kept);
   }
@@ -335,7 +336,7 @@ TEST_SUITE("net") {
     for (const bool byte_by_byte : {false, true}) {
       for (const std::size_t size : {200u, 201u}) {
         const std::string answer = head + std::string(size - head.size() - 4, 'f') + "\r\n\r\n";
-        const Answered answered{answer, false, byte_by_byte, {.head_limits = {.max_head = 200}}};
+        const Answered answered{answer, false, byte_by_byte, 200};
         CHECK(answered.story == (size == 200 ? "200, end" : "response_head_too_large fully_sent"));
       }
     }
@@ -495,7 +496,7 @@ TEST_SUITE("net") {
                                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"}) {
       UpstreamRig rig;
       Told told;
-      told.then = [&] { std::exchange(told.stream, nullptr)->abort(); };
+      told.then = [&] { std::exchange(told.stream, nullptr)->abort(Reason::client_disconnected); };
       Peer peer = rig.ask(told);
       peer.send(answer);
       rig.settle();
@@ -512,7 +513,7 @@ TEST_SUITE("net") {
     Peer peer = rig.ask(told);
     peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     rig.settle();
-    told.then = [&] { std::exchange(told.stream, nullptr)->abort(); };
+    told.then = [&] { std::exchange(told.stream, nullptr)->abort(Reason::client_disconnected); };
     peer.send("3\r\nabc\r\n0\r\n\r\n");
     rig.settle();
     CHECK(told.story == "200");

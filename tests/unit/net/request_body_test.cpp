@@ -14,16 +14,21 @@ struct Kept {
     body.begin(limit, true);
   }
   std::int64_t charged() const { return account.used(BufferKind::replay); }
-  /// One attempt takes what there is.
+  /// One attempt takes what it has not got yet, or what there is from the first byte.
   std::string taken() {
-    std::string text(body.unsent());
-    body.take_all();
-    body.forget_taken();
+    std::string text(body.from(at));
+    at = body.size();
+    body.forget_before(at);
     return text;
+  }
+  std::string anew() {
+    at = body.size() - body.held();
+    return std::string(body.from(at));
   }
 
   BufferAccount account;
   RequestBody body;
+  std::uint64_t at = 0;
 };
 
 }  // namespace
@@ -35,8 +40,8 @@ TEST_SUITE("net") {
       kept.body.keep(std::string(size, 'x'));
       CHECK(kept.body.replayable() == (size <= 10));
       CHECK(kept.taken() == std::string(size, 'x'));
-      kept.body.rewind();
-      CHECK(kept.body.unsent() == std::string(size <= 10 ? size : 0, 'x'));
+      CHECK(kept.body.holds(0) == (size <= 10));
+      CHECK(kept.anew() == std::string(size <= 10 ? size : 0, 'x'));
     }
   }
 
@@ -52,15 +57,14 @@ TEST_SUITE("net") {
     kept.body.keep("");
     CHECK(kept.body.replayable());
     CHECK(kept.taken() == "56789");
-    kept.body.rewind();
-    CHECK(kept.body.unsent() == "0123456789");
+    CHECK(kept.anew() == "0123456789");
 
-    kept.body.take_all();
+    CHECK(kept.taken() == "0123456789");
     kept.body.keep("x");
     CHECK_FALSE(kept.body.replayable());
     CHECK(kept.body.replay_room() == 0);
     CHECK(kept.taken() == "x");
-    CHECK(kept.body.unsent().empty());
+    CHECK(kept.body.held() == 0);
   }
 
   TEST_CASE("bytes that no attempt has taken survive the end of replay") {
@@ -70,10 +74,9 @@ TEST_SUITE("net") {
     kept.body.keep("56789");
     kept.body.keep("abc");
     CHECK_FALSE(kept.body.replayable());
-    CHECK(kept.body.unsent() == "56789abc");
+    CHECK(kept.body.from(kept.at) == "56789abc");
     // An attempt that begins before anything of it was sent gets all of it still.
-    kept.body.rewind();
-    CHECK(kept.body.unsent() == "0123456789abc");
+    CHECK(kept.anew() == "0123456789abc");
     CHECK(kept.taken() == "0123456789abc");
     CHECK(kept.charged() == 0);
   }
@@ -87,7 +90,7 @@ TEST_SUITE("net") {
     CHECK(kept.charged() == 0);
     kept.body.keep("56");
     CHECK(kept.charged() == 2);
-    kept.body.rewind();
+    CHECK(kept.anew() == "56");
     CHECK(kept.taken() == "56");
     CHECK(kept.charged() == 0);
   }
@@ -124,7 +127,8 @@ TEST_SUITE("net") {
       body.end();
       CHECK(account.used(BufferKind::replay) == 0);
       CHECK_FALSE(body.replayable());
-      CHECK(body.unsent().empty());
+      CHECK(body.held() == 0);
+      CHECK(body.size() == 0);
       body.begin(100, true);
       body.keep("01234");
       CHECK(account.used(BufferKind::replay) == 5);
@@ -139,10 +143,32 @@ TEST_SUITE("net") {
     CHECK(kept.taken() == "0123456789");
     kept.body.end();
     kept.body.begin(5, true);
+    kept.at = 0;
     CHECK_FALSE(kept.body.complete());
     CHECK(kept.body.replay_room() == 5);
-    CHECK(kept.body.unsent().empty());
+    CHECK(kept.body.size() == 0);
     kept.body.keep("abc");
     CHECK(kept.taken() == "abc");
+  }
+
+  TEST_CASE("each attempt has a position of its own, and what lies behind a gap is nobody's") {
+    Kept kept{10};
+    kept.body.keep("01234");
+    CHECK(kept.taken() == "01234");
+    kept.body.keep("567");
+    CHECK(kept.body.from(0) == "01234567");
+    CHECK(kept.body.from(5) == "567");
+    kept.body.drop_replay();
+    kept.body.forget_before(7);
+    CHECK(kept.body.holds(7));
+    CHECK_FALSE(kept.body.holds(6));
+    CHECK(kept.body.from(7) == "7");
+    kept.body.forget_before(5);
+    CHECK(kept.body.from(7) == "7");
+    kept.body.forget_before(8);
+    kept.body.pass(100);
+    CHECK(kept.body.size() == 108);
+    CHECK(kept.body.holds(108));
+    CHECK_FALSE(kept.body.holds(107));
   }
 }

@@ -22,7 +22,7 @@ class Told final : public net::UpstreamSink {
   Told(const Told&) = delete;
   Told& operator=(const Told&) = delete;
   ~Told() {
-    if (stream != nullptr) stream->abort();
+    if (stream != nullptr) stream->abort(Reason::client_disconnected);
   }
 
   void on_connected() override { note("connected"); }
@@ -56,6 +56,7 @@ class Told final : public net::UpstreamSink {
     if (then) then();
   }
   std::size_t response_allowance() const override { return allowance; }
+  std::size_t max_response_head() const override { return max_head; }
 
   bool has(std::string_view word) const { return story.find(word) != std::string::npos; }
 
@@ -65,6 +66,7 @@ class Told final : public net::UpstreamSink {
   std::string raw_head;
   std::string trailer_lines;
   std::size_t allowance = SIZE_MAX;
+  std::size_t max_head = 64 * 1024;
   std::function<void()> then;  // after anything of the answer
 
  private:

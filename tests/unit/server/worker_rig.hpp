@@ -52,6 +52,7 @@ class WorkerRig {
         workers[i]->listen(descriptors.front(), {.index = listener,
                                                  .name = name,
                                                  .row = metrics.listener_row(i, name),
+                                                 .connections = &connections,
                                                  .local = listener == kNear,
                                                  .trusted = true});
       }
@@ -166,6 +167,7 @@ class WorkerRig {
   }
 
   net::ProcessState process;
+  std::atomic<std::int64_t> connections{0};
   Door door;  // the upstream
   telemetry::MetricRegistry metrics;
   server::Worker::Workers workers;
