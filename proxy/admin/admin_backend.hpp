@@ -24,6 +24,9 @@ struct ReloadResult {
   std::vector<std::string> errors;  // as `outrigger check` prints them
 };
 
+/// What an operator may do to a circuit.
+enum class CircuitCommand : std::uint8_t { reset, force_open, force_close, automatic };
+
 class AdminBackend {
  public:
   virtual ~AdminBackend() = default;
@@ -36,6 +39,11 @@ class AdminBackend {
   // Whole JSON documents.
   virtual std::string config_json() = 0;
   virtual std::string budgets_json() = 0;
+  virtual std::string circuits_json() = 0;
+  virtual std::string rate_limits_json() = 0;
+  virtual std::string bulkheads_json() = 0;
+  virtual std::string adaptive_limits_json() = 0;
+  virtual std::string adaptive_throttles_json() = 0;
   virtual std::string upstreams_json() = 0;
   virtual std::string policies_json() = 0;
   /// One policy; nullopt: there is none of that key.
@@ -50,6 +58,8 @@ class AdminBackend {
 
   virtual void reload(std::function<void(ReloadResult)> done) = 0;
   virtual void drain() = 0;
+  /// Acts on all circuits of that name and answers with what they are then, as `circuits_json`; nullopt: there is none.
+  virtual std::optional<std::string> command_circuit(std::string_view name, CircuitCommand command) = 0;
   /// False for a level that does not exist.
   virtual bool set_log_level(std::string_view level) = 0;
 };

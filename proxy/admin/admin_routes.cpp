@@ -20,7 +20,7 @@ constexpr std::string_view kPrometheusText = "text/plain; version=0.0.4; charset
 
 /// One call being answered.
 struct Call {
-  std::string_view rest;   // of the path, after the table's prefix, decoded
+  std::string_view named;  // the path's segment that the table leaves open, decoded
   std::string_view query;  // as received, without '?'
   std::string_view body;
   AdminBackend& backend;
@@ -54,12 +54,23 @@ void get_readyz(const Call& call) {
 void get_metrics(const Call& call) { call.done({200, kPrometheusText, call.backend.metrics_text(), {}}); }
 void get_config(const Call& call) { call.done(json(call.backend.config_json())); }
 void get_budgets(const Call& call) { call.done(json(call.backend.budgets_json())); }
+void get_circuits(const Call& call) { call.done(json(call.backend.circuits_json())); }
+void get_rate_limits(const Call& call) { call.done(json(call.backend.rate_limits_json())); }
+void get_bulkheads(const Call& call) { call.done(json(call.backend.bulkheads_json())); }
+void get_adaptive_limits(const Call& call) { call.done(json(call.backend.adaptive_limits_json())); }
+void get_adaptive_throttles(const Call& call) { call.done(json(call.backend.adaptive_throttles_json())); }
 void get_upstreams(const Call& call) { call.done(json(call.backend.upstreams_json())); }
 void get_policies(const Call& call) { call.done(json(call.backend.policies_json())); }
 
 void get_policy(const Call& call) {
-  auto policy = call.backend.policy_json(call.rest);
+  auto policy = call.backend.policy_json(call.named);
   call.done(policy ? json(std::move(*policy)) : admin_error(404, "no such policy"));
+}
+
+template <CircuitCommand kCommand>
+void post_circuit(const Call& call) {
+  auto circuits = call.backend.command_circuit(call.named, kCommand);
+  call.done(circuits ? json(std::move(*circuits)) : admin_error(404, "no such circuit"));
 }
 
 void get_timelines(const Call& call) {
@@ -77,7 +88,7 @@ void get_timelines(const Call& call) {
 }
 
 void get_timeline(const Call& call) {
-  call.backend.timeline(std::string{call.rest}, [done = std::move(call.done)](std::optional<std::string> timeline) {
+  call.backend.timeline(std::string{call.named}, [done = std::move(call.done)](std::optional<std::string> timeline) {
     done(timeline ? json(std::move(*timeline)) : admin_error(404, "no timeline of that request is kept"));
   });
 }
@@ -113,7 +124,7 @@ void get_index(const Call& call);
 
 struct Route {
   std::string_view method;
-  std::string_view path;  // a trailing '/' (but of the root) takes one more segment
+  std::string_view path;  // one segment may be left open: {what it names}
   void (*answer)(const Call&);
   std::string_view text;
 };
@@ -127,11 +138,20 @@ constexpr Route kRoutes[] = {
     {"POST", "/config/validate", post_validate, "checks the YAML in the body"},
     {"POST", "/reload", post_reload, "reads the configuration again"},
     {"GET", "/policies", get_policies, "policies with their defaults filled in"},
-    {"GET", "/policies/", get_policy, "one policy, by key"},
+    {"GET", "/policies/{key}", get_policy, "one of them with its live state"},
     {"GET", "/budgets", get_budgets, "live state of the budgets"},
+    {"GET", "/circuits", get_circuits, "live state of the circuits"},
+    {"POST", "/circuits/{name}/reset", post_circuit<CircuitCommand::reset>, "closed, automatic, nothing remembered"},
+    {"POST", "/circuits/{name}/force_open", post_circuit<CircuitCommand::force_open>, "admits nothing until told"},
+    {"POST", "/circuits/{name}/force_close", post_circuit<CircuitCommand::force_close>, "admits all until told"},
+    {"POST", "/circuits/{name}/auto", post_circuit<CircuitCommand::automatic>, "ends a forcing"},
+    {"GET", "/rate_limits", get_rate_limits, "live state of the rate limits"},
+    {"GET", "/bulkheads", get_bulkheads, "live state of the bulkheads"},
+    {"GET", "/adaptive_limits", get_adaptive_limits, "live state of the adaptive limits"},
+    {"GET", "/adaptive_throttles", get_adaptive_throttles, "live state of the adaptive throttles"},
     {"GET", "/upstreams", get_upstreams, "endpoints and what is on them"},
     {"GET", "/timelines", get_timelines, "recent requests: ?policy= reason= status= kind= min_ms= since= limit="},
-    {"GET", "/timelines/", get_timeline, "one request, by id"},
+    {"GET", "/timelines/{request_id}", get_timeline, "one request, by id"},
     {"POST", "/drain", post_drain, "stop taking new work"},
     {"POST", "/log-level", post_log_level, "?level=debug|info|warn|error"},
 };
@@ -142,18 +162,22 @@ void get_index(const Call& call) {
     std::string line{route.method};
     line.resize(5, ' ');
     line += route.path;
-    line.resize(std::max<std::size_t>(line.size() + 1, 24), ' ');
+    line.resize(std::max<std::size_t>(line.size() + 1, 36), ' ');
     list += line + std::string{route.text} + '\n';
   }
   call.done(text(std::move(list)));
 }
 
-bool takes_segment(const Route& route) { return route.path.size() > 1 && route.path.ends_with('/'); }
-
-bool matches(const Route& route, std::string_view path) {
-  if (!takes_segment(route)) return path == route.path;
-  return path.starts_with(route.path) && path.size() > route.path.size() &&
-         path.find('/', route.path.size()) == std::string_view::npos;
+/// What stands in the segment that a route leaves open, empty for a route that leaves none; nullopt: another route.
+std::optional<std::string_view> match(const Route& route, std::string_view path) {
+  const std::size_t open = route.path.find('{');
+  if (open == std::string_view::npos) return path == route.path ? std::optional{std::string_view{}} : std::nullopt;
+  const std::string_view before = route.path.substr(0, open);
+  const std::string_view after = route.path.substr(route.path.find('}') + 1);
+  const bool fits = path.size() > before.size() + after.size() && path.starts_with(before) && path.ends_with(after);
+  if (!fits) return std::nullopt;
+  const std::string_view named = path.substr(before.size(), path.size() - before.size() - after.size());
+  return named.find('/') == std::string_view::npos ? std::optional{named} : std::nullopt;
 }
 
 // ---- who may call -----------------------------------------------------------------------------
@@ -207,7 +231,8 @@ void answer(const AdminRequest& request, std::span<const std::string> allowed_ho
   if (!host_allowed(request.host, allowed_hosts)) return done(admin_error(403, "Host is not an allowed name"));
   std::string_view query = request.target;
   const std::string_view path = take_until(query, '?');
-  const Route* const route = std::ranges::find_if(kRoutes, [&](const Route& each) { return matches(each, path); });
+  const Route* const route =
+      std::ranges::find_if(kRoutes, [&](const Route& each) { return match(each, path).has_value(); });
   if (route == std::end(kRoutes)) return done(admin_error(404, "no such call; GET / lists them"));
   if (request.method != route->method) {
     AdminResponse refusal = admin_error(405, "the call takes another method");
@@ -218,8 +243,8 @@ void answer(const AdminRequest& request, std::span<const std::string> allowed_ho
   if (changes && !request.origin.empty() && !own_origin(request.origin, request.host)) {
     return done(admin_error(403, "Origin is foreign"));
   }
-  const std::string rest = takes_segment(*route) ? decoded(path.substr(route->path.size())) : std::string{};
-  route->answer({rest, query, request.body, backend, done});
+  const std::string named = decoded(*match(*route, path));
+  route->answer({named, query, request.body, backend, done});
 }
 
 }  // namespace outrigger::admin

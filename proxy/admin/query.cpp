@@ -40,6 +40,13 @@ bool parse_kind(std::string_view text, telemetry::TimelineFilter& filter) {
   return filter.kind.has_value();
 }
 
+bool parse_reason_filter(std::string_view text, telemetry::TimelineFilter& filter) {
+  constexpr std::string_view kWould = "would_";
+  filter.would = text.starts_with(kWould);
+  filter.reason = parse_reason(filter.would ? text.substr(kWould.size()) : text);
+  return filter.reason.has_value();
+}
+
 bool parse_min_ms(std::string_view text, telemetry::TimelineFilter& filter) {
   constexpr double kMostMs = 1e12;
   double ms = 0;
@@ -59,7 +66,7 @@ bool parse_parameter(std::string_view name, const std::string& value, TimelineQu
     query.filter.policy = value;
     return true;
   }
-  if (name == "reason") return (query.filter.reason = parse_reason(value)).has_value();
+  if (name == "reason") return parse_reason_filter(value, query.filter);
   if (name == "status") return parse_status(value, query.filter);
   if (name == "kind") return parse_kind(value, query.filter);
   if (name == "min_ms") return parse_min_ms(value, query.filter);

@@ -22,6 +22,13 @@ class BoundedVec {
   BoundedVec(const BoundedVec& other) {
     for (const T& element : other) push_back(element);
   }
+  BoundedVec(BoundedVec&& other) noexcept { take(other); }
+  BoundedVec& operator=(BoundedVec&& other) noexcept {
+    if (this == &other) return *this;
+    clear();
+    take(other);
+    return *this;
+  }
   BoundedVec& operator=(const BoundedVec& other) {
     if (this == &other) return *this;
     clear();
@@ -36,6 +43,14 @@ class BoundedVec {
     return true;
   }
   void push_back(T element) { ENSURE(try_push_back(std::move(element))); }
+  /// Makes an element where it stays.
+  template <class... Args>
+  T& emplace_back(Args&&... args) {
+    ENSURE(size_ < N);
+    T* element = ::new (static_cast<void*>(slot(size_))) T(std::forward<Args>(args)...);
+    ++size_;
+    return *element;
+  }
 
   void clear() noexcept {
     if constexpr (!std::is_trivially_destructible_v<T>) {
@@ -66,6 +81,13 @@ class BoundedVec {
   const T* end() const noexcept { return slot(size_); }
 
  private:
+  void take(BoundedVec& other) noexcept {
+    for (T& element : other) {
+      ::new (static_cast<void*>(slot(size_))) T(std::move(element));
+      ++size_;
+    }
+    other.clear();
+  }
   T* slot(std::size_t index) noexcept { return std::launder(reinterpret_cast<T*>(storage_)) + index; }
   const T* slot(std::size_t index) const noexcept { return std::launder(reinterpret_cast<const T*>(storage_)) + index; }
 

@@ -38,6 +38,14 @@
   X(attempt_timeout, 504, "http_response_timeout", "the attempt had no response head in time")                        \
   X(max_duration, 504, "http_response_timeout", "the request as a whole took too long")                               \
   /* refused here */                                                                                                   \
+  X(rate_limited, 429, "http_request_denied", "the rate limit has nothing left, and no room or time to wait")            \
+  X(throttled, 503, "connection_limit_reached", "too many recent failures: the adaptive throttle refused it")          \
+  X(bulkhead_full, 503, "connection_limit_reached", "all places of the bulkhead are taken")                            \
+  X(shed_load, 503, "connection_limit_reached", "places are left, but not for this priority")                          \
+  X(bulkhead_queue_timeout, 503, "connection_limit_reached", "no place of the bulkhead became free in time")           \
+  X(concurrency_limit, 503, "connection_limit_reached", "the adaptive limit is reached")                               \
+  X(circuit_open, 503, "destination_unavailable", "the circuit is open")                                               \
+  X(circuit_half_open_probe_limit, 503, "destination_unavailable", "the circuit is half-open and probing")             \
   X(pool_full, 503, "connection_limit_reached", "no connection was free, and no room or time to wait for one")        \
   X(no_healthy_endpoint, 503, "destination_unavailable", "the upstream has no endpoint to send to")                   \
   X(draining, 503, "connection_limit_reached", "this process is shutting down")                                       \
@@ -66,6 +74,7 @@
   X(http_503, 0, "", "the upstream answered 503")                                                                     \
   X(http_504, 0, "", "the upstream answered 504")                                                                     \
   X(http_non_retryable_status, 0, "", "a status that another attempt would not mend")                                 \
+  X(hedge_lost, 0, "", "another attempt of the race answered first")                                                    \
   X(reconnect, 0, "", "a pooled connection had died; tried again at once on a fresh one")                             \
   X(drained, 0, "", "cut at the end of the drain's grace")                                                            \
   /* why no further attempt was made */                                                                                \

@@ -1,9 +1,12 @@
 // proxy/base/wakeups.hpp
 //
-// How shared state wakes a waiter that lives on another worker. A state that lets exchanges wait (a bulkhead, a pool of
-// connection slots) keeps their tickets and hands a permit to one with `grant`; it neither knows nor cares whether that
-// travels through a worker's mailbox (proxy/server) or the simulator's event queue. Tickets carry a generation so that
-// a grant for a request that has left meanwhile is recognised, and its permit released again by the receiver.
+// How shared state wakes a waiter that lives on another worker. A state that lets exchanges wait (a bulkhead, an
+// adaptive limit, a pool of connection slots) keeps their tickets; it neither knows nor cares whether a wake-up travels
+// through a worker's mailbox (proxy/server) or the simulator's event queue.
+//
+// A wake-up says nothing by itself: it is a hint to look at what is waited for, where the answer already stands. So one
+// that comes late, twice, or for a request that has left (its ticket's generation is past) does no harm, and nothing
+// that must not be lost travels with it.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +24,9 @@ struct Ticket {
 class Wakeups {
  public:
   virtual ~Wakeups() = default;
-  /// Tells the owner of `ticket` that what it waited for is now its own.
+  /// Tells the owner of `ticket` to look at what it waits for.
   /// Threads: any; called without locks held.
-  virtual void grant(const Ticket& ticket) noexcept = 0;
+  virtual void wake(const Ticket& ticket) noexcept = 0;
 };
 
 }  // namespace outrigger

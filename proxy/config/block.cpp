@@ -5,6 +5,7 @@
 #include "proxy/config/near_miss.hpp"
 #include "proxy/config/not_yet.hpp"
 #include "proxy/http/chars.hpp"
+#include "proxy/http/methods.hpp"
 
 namespace outrigger::config {
 namespace {
@@ -51,15 +52,6 @@ bool is_plain(Findings& findings, const Value& value, std::string_view what) {
   return false;
 }
 
-std::string show(Nanos duration) { return format_duration(duration); }
-std::string show(std::uint64_t number) { return std::to_string(number); }
-std::string show(double number) {
-  std::string out = std::to_string(number);
-  out.erase(out.find_last_not_of('0') + 1);
-  if (out.ends_with('.')) out.pop_back();
-  return out;
-}
-
 template <class T, class Show>
 std::string range_message(const Range<T>& range, std::string_view got, Show&& as_text) {
   const std::string zero = range.or_zero ? "0 or " : "";
@@ -92,7 +84,7 @@ bool accept(Findings& findings, const Value& value, const Parsed<T>& parsed, T& 
 
 bool read_duration(Findings& findings, const Value& value, Nanos& out, Range<Nanos> range) {
   if (!is_scalar(findings, value, "a duration")) return false;
-  return accept(findings, value, parse_duration(value.node->text), out, range, [](Nanos n) { return show(n); });
+  return accept(findings, value, parse_duration(value.node->text), out, range, format_duration);
 }
 
 bool read_size(Findings& findings, const Value& value, std::uint64_t& out, Range<std::uint64_t> range) {
@@ -102,17 +94,18 @@ bool read_size(Findings& findings, const Value& value, std::uint64_t& out, Range
 
 bool read_integer(Findings& findings, const Value& value, std::uint64_t& out, Range<std::uint64_t> range) {
   if (!is_plain(findings, value, "a whole number")) return false;
-  return accept(findings, value, parse_integer(value.node->text), out, range, [](std::uint64_t n) { return show(n); });
+  return accept(findings, value, parse_integer(value.node->text), out, range,
+                [](std::uint64_t n) { return std::to_string(n); });
 }
 
 bool read_number(Findings& findings, const Value& value, double& out, Range<double> range) {
   if (!is_plain(findings, value, "a number")) return false;
-  return accept(findings, value, parse_number(value.node->text), out, range, [](double n) { return show(n); });
+  return accept(findings, value, parse_number(value.node->text), out, range, format_number);
 }
 
-bool read_fraction(Findings& findings, const Value& value, double& out) {
+bool read_fraction(Findings& findings, const Value& value, double& out, Range<double> range) {
   if (!is_scalar(findings, value, "a fraction")) return false;
-  return accept(findings, value, parse_fraction(value.node->text), out, {0.0, 1.0}, [](double n) { return show(n); });
+  return accept(findings, value, parse_fraction(value.node->text, range.min, range.max), out, range, format_number);
 }
 
 bool read_boolean(Findings& findings, const Value& value, bool& out) {
@@ -128,6 +121,18 @@ bool read_text(Findings& findings, const Value& value, std::string& out, std::st
     return false;
   }
   out = text;
+  return true;
+}
+
+bool read_lines(Findings& findings, const Value& value, std::string& out) {
+  if (!is_scalar(findings, value, "text")) return false;
+  const bool good = std::all_of(value.node->text.begin(), value.node->text.end(),
+                                [](char c) { return c == '\n' || c == '\r' || http::is(http::kValue, c); });
+  if (!good) {
+    findings.error(value.place, value.path, "must not have control characters");
+    return false;
+  }
+  out = value.node->text;
   return true;
 }
 
@@ -156,6 +161,32 @@ bool read_token(Findings& findings, const Value& value, std::string& out, std::s
     return false;
   }
   out = std::move(text);
+  return true;
+}
+
+bool read_method(Findings& findings, const Value& value, std::string& out) {
+  if (!read_token(findings, value, out, "a method")) return false;
+  std::string upper = out;
+  for (char& c : upper) {
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+  }
+  if (out != upper && http::parse_method(upper) != http::Method::other) {
+    findings.error(value.place, value.path, "never matches: methods are case-sensitive, got \"" + out + "\"",
+                   "write " + upper);
+    return false;
+  }
+  return true;
+}
+
+bool read_statuses(Findings& findings, const Value& value, policy::StatusSet& out) {
+  if (!is_scalar(findings, value, "a status, a class or a range")) return false;
+  const Parsed<StatusRange> parsed = parse_statuses(value.node->text);
+  if (const auto* error = std::get_if<ScalarError>(&parsed)) {
+    findings.error(value.place, value.path, error->message, error->hint);
+    return false;
+  }
+  const StatusRange& range = std::get<StatusRange>(parsed);
+  out.insert(range.first, range.last);
   return true;
 }
 
@@ -193,6 +224,24 @@ Value Block::named_value(const Value& map, const Entry& entry) {
   Value value{entry.value, join_path(map.path, entry.key), null ? entry.key_place : entry.value->place};
   findings_.saw(value.path, value.place);
   return value;
+}
+
+std::string_view Block::only_key(std::initializer_list<std::string_view> keys) {
+  std::string_view found;
+  int count = 0;
+  std::string words;
+  for (const std::string_view key : keys) {
+    words += (words.empty() ? "" : ", ") + std::string(key);
+    if (!take(key)) continue;
+    found = key;
+    ++count;
+  }
+  if (count == 1) return found;
+  if (value_.node != &kNothing) {
+    findings_.error(place(), path(), "must have exactly one of " + words,
+                    count > 1 && null_removes_ ? "null removes an inherited one" : "");
+  }
+  return {};
 }
 
 std::optional<std::size_t> Block::choose(std::string_view key, const Value& value,

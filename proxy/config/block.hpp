@@ -14,13 +14,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "proxy/base/time.hpp"
 #include "proxy/config/findings.hpp"
 #include "proxy/config/node.hpp"
 #include "proxy/config/scalars.hpp"
+#include "proxy/config/words.hpp"
 
 namespace outrigger::config {
 
@@ -45,14 +45,20 @@ bool read_duration(Findings& findings, const Value& value, Nanos& out, Range<Nan
 bool read_size(Findings& findings, const Value& value, std::uint64_t& out, Range<std::uint64_t> range);
 bool read_integer(Findings& findings, const Value& value, std::uint64_t& out, Range<std::uint64_t> range);
 bool read_number(Findings& findings, const Value& value, double& out, Range<double> range);
-bool read_fraction(Findings& findings, const Value& value, double& out);
+bool read_fraction(Findings& findings, const Value& value, double& out, Range<double> range = {0, 1});
 bool read_boolean(Findings& findings, const Value& value, bool& out);
 /// Any scalar but an empty one; `what` names it in the error ("a list, got text").
 bool read_text(Findings& findings, const Value& value, std::string& out, std::string_view what = "text");
+/// Text of any number of lines, also none.
+bool read_lines(Findings& findings, const Value& value, std::string& out);
 /// `host:port`; port 0 only with `any_port`.
 bool read_address(Findings& findings, const Value& value, HostPort& out, bool any_port);
 /// A header name or another HTTP token.
 bool read_token(Findings& findings, const Value& value, std::string& out, std::string_view what);
+/// The name of an HTTP method; methods are case-sensitive, so `get` is not one.
+bool read_method(Findings& findings, const Value& value, std::string& out);
+/// One word for response statuses, which are added to `out`.
+bool read_statuses(Findings& findings, const Value& value, policy::StatusSet& out);
 
 class Block {
  public:
@@ -63,6 +69,7 @@ class Block {
   const std::string& path() const noexcept { return value_.path; }
   const Place& place() const noexcept { return value_.place; }
   Findings& findings() noexcept { return findings_; }
+  bool null_removes() const noexcept { return null_removes_; }
 
   /// The value of a key, which is known from now on; nullopt where it is absent. Null is an error.
   std::optional<Value> take(std::string_view key);
@@ -87,8 +94,8 @@ class Block {
   void number(std::string_view key, double& out, Range<double> range) {
     if (const auto value = take(key)) read_number(findings_, *value, out, range);
   }
-  void fraction(std::string_view key, double& out) {
-    if (const auto value = take(key)) read_fraction(findings_, *value, out);
+  void fraction(std::string_view key, double& out, Range<double> range = {0, 1}) {
+    if (const auto value = take(key)) read_fraction(findings_, *value, out, range);
   }
   void boolean(std::string_view key, bool& out) {
     if (const auto value = take(key)) read_boolean(findings_, *value, out);
@@ -100,36 +107,46 @@ class Block {
     if (const auto value = take(key)) read_token(findings_, *value, out, what);
   }
 
-  /// One word of several.
-  template <class Enum>
-  void choice(std::string_view key, Enum& out, std::initializer_list<std::pair<std::string_view, Enum>> words) {
+  /// One word of several, which stand in the order of the enumerators (words.hpp).
+  template <class Enum, std::size_t n>
+  void choice(std::string_view key, Enum& out, const Words<n>& words) {
     const auto value = take(key);
     if (!value) return;
-    std::vector<std::string_view> names;
-    for (const auto& word : words) names.push_back(word.first);
-    const std::optional<std::size_t> chosen = choose(key, *value, names);
-    if (chosen) out = (words.begin() + *chosen)->second;
+    const std::optional<std::size_t> chosen = choose(key, *value, {words.begin(), words.end()});
+    if (chosen) out = static_cast<Enum>(*chosen);
   }
 
   /// Reads a key's map by `read(Block&)`, and reports what that did not ask for.
   template <class Read>
   void block(std::string_view key, std::string_view kind, Read&& read) {
-    const auto value = take(key);
-    if (!value) return;
-    Block inner(findings_, kind, *value, null_removes_);
-    read(inner);
-    inner.finish();
+    if (const auto value = take(key)) inner(*value, kind, read);
+  }
+
+  /// The same for a map that was taken already.
+  template <class Read>
+  void inner(const Value& value, std::string_view kind, Read&& read) {
+    Block block(findings_, kind, value, null_removes_);
+    read(block);
+    block.finish();
   }
 
   /// Reads a key's list by `read(Value, index)`.
   template <class Read>
   void list(std::string_view key, Read&& read) {
-    const auto value = take(key);
-    if (!value || !is_list(*value)) return;
-    for (std::size_t i = 0; i < value->node->items.size(); ++i) {
-      if (const auto item = element(*value, i)) read(*item, i);
+    if (const auto value = take(key)) elements(*value, read);
+  }
+
+  /// The same for a list that was taken already.
+  template <class Read>
+  void elements(const Value& value, Read&& read) {
+    if (!is_list(value)) return;
+    for (std::size_t i = 0; i < value.node->items.size(); ++i) {
+      if (const auto item = element(value, i)) read(*item, i);
     }
   }
+
+  /// Which of several keys the block has; an error unless it is exactly one.
+  std::string_view only_key(std::initializer_list<std::string_view> keys);
 
   /// Reads a key's map of names by `read(name, Value, place of the name)`.
   template <class Read>

@@ -1,35 +1,31 @@
 #include "proxy/config/dump.hpp"
 
-#include <array>
-#include <string_view>
-
 #include <nlohmann/json.hpp>
 
+#include "proxy/config/dump_blocks.hpp"
 #include "proxy/config/scalars.hpp"
+#include "proxy/config/words.hpp"
 
 namespace outrigger::config {
 namespace {
 
+using config::to_json;
 using nlohmann::ordered_json;
 
-/// The word of an enumerator, from the words in the order of the enumerators.
-template <class Enum, std::size_t n>
-std::string word(Enum value, const std::array<std::string_view, n>& words) {
-  return std::string(words[static_cast<std::size_t>(value)]);
-}
+constexpr Words<6> kHeaderMatches = {"equals", "prefix", "contains", "regex", "present", "present"};
 
-constexpr std::array<std::string_view, 3> kDeadlineHeaders = {"X-Request-Timeout", "Grpc-Timeout",
-                                                              "X-Envoy-Expected-Rq-Timeout-Ms"};
-constexpr std::array<std::string_view, 4> kJitters = {"full", "equal", "decorrelated", "none"};
-constexpr std::array<std::string_view, 2> kBalances = {"least_request", "round_robin"};
-constexpr std::array<std::string_view, 3> kPriorities = {"low", "standard", "critical"};
-constexpr std::array<std::string_view, 4> kLevels = {"debug", "info", "warn", "error"};
-constexpr std::array<std::string_view, 2> kFormats = {"json", "text"};
-constexpr std::array<std::string_view, 2> kSlashes = {"keep", "reject"};
-constexpr std::array<std::string_view, 5> kBudgetTypes = {"ratio", "window", "token_bucket", "success_credit",
-                                                          "unlimited"};
-constexpr std::array<std::string_view, 6> kHeaderMatches = {"equals", "prefix",  "contains",
-                                                            "regex",  "present", "present"};
+/// A condition on a field or a parameter; the last enumerator is always "absent".
+template <class Match>
+ordered_json condition(const Match& match, std::string_view key) {
+  ordered_json out = {{"name", match.name}};
+  const bool presence = key == "present";
+  if (presence) {
+    out["present"] = match.kind == Match::Kind::present;
+  } else {
+    out[std::string(key)] = match.text;
+  }
+  return out;
+}
 
 ordered_json to_json(const LimitsConfig& limits) {
   return {
@@ -76,135 +72,14 @@ ordered_json to_json(const UpstreamConfig& upstream) {
   return out;
 }
 
-/// A condition on a field or a parameter; the last enumerator is always "absent".
-template <class Match>
-ordered_json condition(const Match& match, std::string_view key) {
-  ordered_json out = {{"name", match.name}};
-  const bool presence = key == "present";
-  if (presence) {
-    out["present"] = match.kind == Match::Kind::present;
-  } else {
-    out[std::string(key)] = match.text;
-  }
-  return out;
-}
-
-ordered_json to_json(const http::RouteMatch& match) {
-  ordered_json out = ordered_json::object();
-  if (match.listeners.empty()) {
-    out["listener"] = "any";
-  } else {
-    out["listener"] = match.listeners;
-  }
-  const auto optional = [&](const char* key, const std::optional<std::string>& text) {
-    if (text) out[key] = *text;
-  };
-  optional("host", match.host);
-  optional("path", match.path);
-  optional("path_prefix", match.path_prefix);
-  optional("path_template", match.path_template);
-  optional("path_regex", match.path_regex);
-  if (!match.methods.empty()) out["methods"] = match.methods;
-  for (const http::HeaderMatch& header : match.headers) {
-    out["headers"].push_back(condition(header, word(header.kind, kHeaderMatches)));
-  }
-  for (const http::QueryMatch& query : match.query) {
-    out["query"].push_back(condition(query, query.kind == http::QueryMatch::Kind::equals ? "equals" : "present"));
-  }
-  return out;
-}
-
 ordered_json to_json(const RouteConfig& route) {
   ordered_json out = {{"match", to_json(route.match)}, {"policy", route.policy}, {"upstream", route.upstream}};
-  if (route.priority) out["priority"] = word(*route.priority, kPriorities);
-  return out;
-}
-
-ordered_json to_json(const policy::BudgetConfig& budget) {
-  using policy::BudgetType;
-  ordered_json out = {{"type", word(budget.type, kBudgetTypes)}};
-  switch (budget.type) {
-    case BudgetType::ratio:
-      out["max_rate"] = budget.max_rate;
-      out["min_concurrency"] = budget.min_concurrency;
-      break;
-    case BudgetType::window:
-      out["max_rate"] = budget.max_rate;
-      out["min_per_second"] = budget.min_per_second;
-      out["window"] = format_duration(budget.window);
-      break;
-    case BudgetType::token_bucket:
-      out["capacity"] = budget.capacity;
-      out["refill_per_second"] = budget.refill_per_second;
-      break;
-    case BudgetType::success_credit:
-      out["capacity"] = budget.capacity;
-      out["retry_cost"] = budget.retry_cost;
-      out["success_credit"] = budget.success_credit;
-      out["min_per_second"] = budget.min_per_second;
-      break;
-    case BudgetType::unlimited: break;
+  if (route.priority) out["priority"] = to_string(*route.priority);
+  if (route.mirror) {
+    out["mirror"] = {{"upstream", route.mirror->upstream},
+                     {"fraction", route.mirror->fraction},
+                     {"max_in_flight", route.mirror->max_in_flight}};
   }
-  return out;
-}
-
-ordered_json to_json(const BudgetRef& budget) {
-  const bool has_cost = budget.config.type == policy::BudgetType::token_bucket;
-  switch (budget.kind) {
-    case BudgetRef::Kind::builtin: return "default";
-    case BudgetRef::Kind::unlimited: return "none";
-    case BudgetRef::Kind::named:
-      if (!has_cost) return budget.name;
-      return {{"name", budget.name}, {"cost", budget.cost}};
-    case BudgetRef::Kind::inline_: break;
-  }
-  ordered_json out = to_json(budget.config);
-  if (has_cost) out["cost"] = budget.cost;
-  return out;
-}
-
-ordered_json to_json(const policy::DeadlineConfig& deadline) {
-  const auto names = [](const std::vector<policy::DeadlineHeader>& headers) {
-    ordered_json out = ordered_json::array();
-    for (const policy::DeadlineHeader header : headers) out.push_back(word(header, kDeadlineHeaders));
-    return out;
-  };
-  return {
-      {"accept", names(deadline.accept)},
-      {"forward", names(deadline.forward)},
-      {"min_remaining", format_duration(deadline.min_remaining)},
-      {"margin", format_duration(deadline.margin)},
-      {"on_invalid", deadline.reject_invalid ? "reject" : "ignore"},
-  };
-}
-
-ordered_json to_json(const policy::RetryConfig& retry, const BudgetRef& budget) {
-  return {
-      {"max_attempts", retry.max_attempts},
-      {"timeout_per_attempt", format_duration(retry.timeout_per_attempt)},
-      {"initial_backoff", format_duration(retry.backoff.initial)},
-      {"max_backoff", format_duration(retry.backoff.max)},
-      {"backoff_multiplier", retry.backoff.multiplier},
-      {"jitter", word(retry.backoff.jitter, kJitters)},
-      {"classifier", "http"},
-      {"budget", to_json(budget)},
-      {"replay_buffer", format_size(retry.replay_buffer_bytes)},
-      {"non_idempotent", retry.non_idempotent},
-      {"idempotency_key", retry.idempotency_key},
-      {"retry_after", {{"honor", retry.retry_after.honor}, {"max", format_duration(retry.retry_after.max)}}},
-      {"avoid_previous_endpoint", retry.avoid_previous_endpoint},
-  };
-}
-
-ordered_json to_json(const PolicyConfig& config) {
-  const policy::Policy& policy = config.policy;
-  ordered_json out = ordered_json::object();
-  if (!policy.id.empty()) out["id"] = policy.id;
-  out["mode"] = "enforce";
-  out["overall_timeout"] = format_duration(policy.overall_timeout);
-  out["max_duration"] = format_duration(policy.max_duration);
-  out["deadline"] = to_json(policy.deadline);
-  if (policy.retry) out["retry"] = to_json(*policy.retry, config.retry_budget);
   return out;
 }
 
@@ -212,8 +87,8 @@ ordered_json to_json(const TelemetryConfig& telemetry) {
   const AccessLogConfig& access_log = telemetry.access_log;
   return {
       {"log",
-       {{"level", word(telemetry.log.level, kLevels)},
-        {"format", word(telemetry.log.format, kFormats)},
+       {{"level", word(telemetry.log.level, kLogLevels)},
+        {"format", word(telemetry.log.format, kLogFormats)},
         {"file", telemetry.log.file}}},
       {"access_log", {{"file", access_log.file.empty() ? "none" : access_log.file}, {"headers", access_log.headers}}},
       {"timelines",
@@ -240,6 +115,31 @@ ordered_json by_name(const Map& map) {
 
 }  // namespace
 
+ordered_json to_json(const http::RouteMatch& match) {
+  ordered_json out = ordered_json::object();
+  if (match.listeners.empty()) {
+    out["listener"] = "any";
+  } else {
+    out["listener"] = match.listeners;
+  }
+  const auto optional = [&](const char* key, const std::optional<std::string>& text) {
+    if (text) out[key] = *text;
+  };
+  optional("host", match.host);
+  optional("path", match.path);
+  optional("path_prefix", match.path_prefix);
+  optional("path_template", match.path_template);
+  optional("path_regex", match.path_regex);
+  if (!match.methods.empty()) out["methods"] = match.methods;
+  for (const http::HeaderMatch& header : match.headers) {
+    out["headers"].push_back(condition(header, word(header.kind, kHeaderMatches)));
+  }
+  for (const http::QueryMatch& query : match.query) {
+    out["query"].push_back(condition(query, query.kind == http::QueryMatch::Kind::equals ? "equals" : "present"));
+  }
+  return out;
+}
+
 ordered_json to_json(const Config& config) {
   ordered_json out = {{"version", config.version}};
   if (config.instance) out["instance"] = *config.instance;
@@ -253,8 +153,15 @@ ordered_json to_json(const Config& config) {
   out["routes"] = all_of(config.routes);
   out["policies"] = by_name(config.policies);
   out["budgets"] = by_name(config.budgets);
+  out["circuits"] = by_name(config.circuits);
+  out["rate_limits"] = by_name(config.rate_limits);
+  out["bulkheads"] = by_name(config.bulkheads);
+  out["adaptive_limits"] = by_name(config.adaptive_limits);
+  out["adaptive_throttles"] = by_name(config.adaptive_throttles);
+  out["classifiers"] = by_name(config.classifiers);
   out["telemetry"] = to_json(config.telemetry);
   out["drain"] = {{"delay", format_duration(config.drain.delay)}, {"grace", format_duration(config.drain.grace)}};
+  out["chaos_enabled"] = config.chaos_enabled;
   return out;
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "proxy/config/diagnostic.hpp"
 #include "proxy/config/node.hpp"
@@ -26,6 +27,14 @@ class Findings {
 
   void error(const Place& place, const std::string& path, std::string message, std::string hint = "");
   void warning(const Place& place, const std::string& path, std::string message, std::string hint = "");
+
+  /// The same where the value of that path stands.
+  void error_at(const std::string& path, std::string message, std::string hint = "") {
+    error(place_of(path), path, std::move(message), std::move(hint));
+  }
+  void warning_at(const std::string& path, std::string message, std::string hint = "") {
+    warning(place_of(path), path, std::move(message), std::move(hint));
+  }
 
   /// Remembers where the value of a path stands.
   void saw(const std::string& path, const Place& place);

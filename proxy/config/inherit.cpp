@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "proxy/config/near_miss.hpp"
-#include "proxy/config/not_yet.hpp"
 
 namespace outrigger::config {
 namespace {
@@ -16,6 +15,7 @@ preset/http:
 preset/low_latency:
   overall_timeout: 1s
   retry: { max_attempts: 2, initial_backoff: 10ms, max_backoff: 50ms, timeout_per_attempt: 500ms }
+  hedge: { max_hedges: 1, trigger: p95 }
 preset/background:
   overall_timeout: 5m
   retry: { max_attempts: 5, initial_backoff: 1s, max_backoff: 30s }
@@ -64,10 +64,6 @@ const Node* Inheritance::parent(const Value& extends) {
     for (auto step = again; step != under_way_.end(); ++step) circle += *step + " -> ";
     findings_.error(extends.place, extends.path, "a circle: " + circle + name);
     return nullptr;
-  }
-  if (is_not_yet(name, "hedge")) {
-    findings_.warning(extends.place, extends.path,
-                      "hedge is not supported yet: " + name + " is used without its hedge");
   }
   if (resolved_.contains(name) || own_.contains(name)) return resolve(name);
   if (name == "default") return nullptr;

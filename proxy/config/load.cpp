@@ -4,36 +4,23 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <deque>
 #include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "proxy/config/load_blocks.hpp"
+#include "proxy/config/not_served.hpp"
+#include "proxy/config/read_file.hpp"
 #include "proxy/config/validate.hpp"
 
 namespace outrigger::config {
 namespace {
 
 /// Root keys that several files may each have a part of.
-constexpr std::array<std::string_view, 5> kShared = {"listeners", "upstreams", "routes", "policies", "budgets"};
-
-/// The whole text, or why it cannot be had. One byte beyond the limit is read, so that the limit is noticed.
-std::optional<std::string> read_text_file(const std::string& path, std::string& why) {
-  errno = 0;
-  std::ifstream in(path, std::ios::binary);
-  std::string text(kMaxFileBytes + 1, '\0');
-  if (in) in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!in.is_open() || in.bad()) {
-    why = std::strerror(errno != 0 ? errno : EIO);
-    return std::nullopt;
-  }
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  return text;
-}
+constexpr std::array<std::string_view, 11> kShared = {
+    "listeners",   "upstreams", "routes",          "policies",           "budgets",    "circuits",
+    "rate_limits", "bulkheads", "adaptive_limits", "adaptive_throttles", "classifiers"};
 
 /// The paths that a pattern stands for, in alphabetical order.
 std::vector<std::string> expand_glob(const std::string& pattern) {
@@ -57,12 +44,12 @@ std::string escape_glob(const std::string& path) {
 /// One load from text to Config. Documents are kept to the end because nodes and places point into them.
 class Loader {
  public:
-  Loader(const std::string& filename, const Environment& environment)
-      : environment_(environment), filename_(filename), findings_(filename) {}
+  Loader(const std::string& filename, const Environment& environment, Accept accept)
+      : environment_(environment), filename_(filename), accept_(accept), findings_(filename) {}
 
   LoadResult from_file() {
     std::string why;
-    const auto text = read_text_file(filename_, why);
+    const auto text = read_file(filename_, why);
     if (text) return from_text(*text);
     files_.push_back(filename_);
     findings_.error({}, "", "cannot be read: " + why);
@@ -126,11 +113,8 @@ class Loader {
       return file == path || std::filesystem::equivalent(file, path, ignored);
     });
     if (known) return;
-    std::string why = "not a regular file";
-    std::error_code ignored;
-    // A pattern may match a pipe, which would be waited for.
-    const bool regular = std::filesystem::is_regular_file(path, ignored);
-    const auto text = regular ? read_text_file(path, why) : std::nullopt;
+    std::string why;
+    const auto text = read_regular_file(path, why);
     if (!text) return findings_.error(value.place, value.path, path + " cannot be read: " + why);
     const Document* const document = parse(*text, path);
     if (document == nullptr) return;
@@ -186,6 +170,8 @@ class Loader {
     load_listeners(root, config_);
     load_upstreams(root, config_);
     load_budgets(root, config_);
+    load_circuits_and_limits(root, config_);
+    load_classifiers(root, config_);
     load_policies(root, config_);
     load_routes(root, config_);
     load_telemetry(root, config_);
@@ -194,12 +180,19 @@ class Loader {
   }
 
   LoadResult finish() {
+    if (accept_ == Accept::served) refuse_what_does_not_act(config_, findings_);
+    for (const auto& [key, policy] : config_.policies) {
+      if (policy.fallback && !policy.fallback->respond.body_file.empty()) {
+        files_.push_back(policy.fallback->respond.body_file);
+      }
+    }
     config_.files = files_;
     return {std::move(config_), findings_.sorted(files_)};
   }
 
   const Environment& environment_;
   const std::string filename_;
+  const Accept accept_;
   std::deque<Document> documents_;
   std::vector<std::string> files_;
   Findings findings_;
@@ -220,11 +213,12 @@ bool LoadResult::ok() const noexcept {
 }
 
 LoadResult load_file(const std::string& path, const Environment& environment) {
-  return Loader(path, environment).from_file();
+  return Loader(path, environment, Accept::served).from_file();
 }
 
-LoadResult load_text(std::string_view text, const std::string& filename, const Environment& environment) {
-  return Loader(filename, environment).from_text(text);
+LoadResult load_text(std::string_view text, const std::string& filename, const Environment& environment,
+                     Accept accept) {
+  return Loader(filename, environment, accept).from_text(text);
 }
 
 }  // namespace outrigger::config

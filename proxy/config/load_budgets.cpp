@@ -1,4 +1,5 @@
 #include "proxy/config/load_blocks.hpp"
+#include "proxy/config/near_miss.hpp"
 
 namespace outrigger::config {
 namespace {
@@ -19,12 +20,7 @@ void read_price(Block& block, std::string_view key, double& out, double capacity
 
 void read_type(Block& block, BudgetConfig& budget) {
   if (!block.require("type")) return;
-  block.choice("type", budget.type,
-               {{"ratio", BudgetType::ratio},
-                {"window", BudgetType::window},
-                {"token_bucket", BudgetType::token_bucket},
-                {"success_credit", BudgetType::success_credit},
-                {"unlimited", BudgetType::unlimited}});
+  block.choice("type", budget.type, kBudgetTypes);
 }
 
 void read_success_credit(Block& block, BudgetConfig& budget) {
@@ -39,8 +35,7 @@ void read_success_credit(Block& block, BudgetConfig& budget) {
   block.number("min_per_second", budget.min_per_second, {0, kMillion});
 }
 
-}  // namespace
-
+/// Reads a budget's keys. `cost`: where the block may say what an extra attempt takes, else nullptr.
 void read_budget(Block& block, BudgetConfig& budget, double* cost) {
   read_type(block, budget);
   switch (budget.type) {
@@ -60,6 +55,53 @@ void read_budget(Block& block, BudgetConfig& budget, double* cost) {
       break;
     case BudgetType::success_credit: read_success_credit(block, budget); break;
     case BudgetType::unlimited: break;
+  }
+}
+
+/// One of the root's `budgets`, by name.
+void refer_to_budget(Findings& findings, const Value& value, const Config& config, BudgetRef& budget) {
+  if (!read_text(findings, value, budget.name, "the name of a budget")) return;
+  budget.kind = BudgetRef::Kind::named;
+  if (const auto found = config.budgets.find(budget.name); found != config.budgets.end()) {
+    budget.config = found->second;
+    return;
+  }
+  std::vector<std::string_view> names = {"default", "none"};
+  for (const auto& named : config.budgets) names.push_back(named.first);
+  findings.error(value.place, value.path, "no budget of the name \"" + budget.name + "\"",
+                 did_you_mean(budget.name, names));
+}
+
+void read_named_budget(Block& block, const Config& config, BudgetRef& budget) {
+  if (const auto name = block.require("name")) refer_to_budget(block.findings(), *name, config, budget);
+  const auto cost = block.take("cost");
+  if (!cost) return;
+  if (budget.config.type == policy::BudgetType::token_bucket) {
+    read_number(block.findings(), *cost, budget.cost, {1, budget.config.capacity});
+  } else if (config.budgets.contains(budget.name)) {
+    block.findings().error(cost->place, cost->path, "only extra attempts of a token_bucket have a cost");
+  }
+}
+
+}  // namespace
+
+void read_budget_ref(Block& block, const Config& config, const std::string& own_name, BudgetRef& budget) {
+  Findings& findings = block.findings();
+  const auto value = block.take("budget");
+  if (!value) return;
+  if (value->node->kind == Node::Kind::map) {
+    budget = {};
+    block.inner(*value, "budget", [&](Block& inner) {
+      if (inner.has("name")) return read_named_budget(inner, config, budget);
+      budget.kind = BudgetRef::Kind::inline_;
+      budget.name = own_name;
+      read_budget(inner, budget.config, &budget.cost);
+    });
+  } else if (value->node->text == "none") {
+    budget = {BudgetRef::Kind::unlimited, "none", 1, {policy::BudgetType::unlimited}};
+  } else {
+    budget = {};
+    if (value->node->text != "default") refer_to_budget(findings, *value, config, budget);
   }
 }
 

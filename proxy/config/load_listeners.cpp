@@ -24,8 +24,7 @@ void read_limits(Block& block, LimitsConfig& limits) {
   block.integer("max_connections", limits.max_connections, {1, 1'000'000});
   block.integer("max_requests_per_connection", limits.max_requests_per_connection, {1, kBillion, kOrZero});
   block.size("relay_buffer", limits.relay_buffer_bytes, {4 * kKiB, 16 * kMiB});
-  block.choice("escaped_slashes", limits.escaped_slashes,
-               {{"keep", http::EscapedSlashes::keep}, {"reject", http::EscapedSlashes::reject}});
+  block.choice("escaped_slashes", limits.escaped_slashes, kSlashes);
 }
 
 void read_listener_limits(Block& block, LimitsConfig& limits) {

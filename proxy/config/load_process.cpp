@@ -67,6 +67,7 @@ void load_process(Block& root, Config& config) {
     block.duration("delay", config.drain.delay, {Nanos{0}, minutes{10}});
     block.duration("grace", config.drain.grace, {Nanos{0}, hours{1}});
   });
+  root.boolean("chaos_enabled", config.chaos_enabled);
 }
 
 }  // namespace outrigger::config

@@ -1,6 +1,3 @@
-#include <algorithm>
-#include <array>
-
 #include "proxy/config/load_blocks.hpp"
 
 namespace outrigger::config {
@@ -33,40 +30,11 @@ void read_optional(Block& block, std::string_view key, std::optional<std::string
   if (value && read_text(block.findings(), *value, text)) out = std::move(text);
 }
 
-std::string upper(std::string text) {
-  for (char& c : text) {
-    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
-  }
-  return text;
-}
-
 void read_methods(Block& block, RouteMatch& match) {
   block.list("methods", [&](const Value& value, std::size_t) {
     std::string name;
-    if (!read_token(block.findings(), value, name, "a method")) return;
-    if (name != upper(name) && http::parse_method(upper(name)) != http::Method::other) {
-      block.findings().error(value.place, value.path, "never matches: methods are case-sensitive, got \"" + name + "\"",
-                             "write " + upper(name));
-    }
-    match.methods.push_back(std::move(name));
+    if (read_method(block.findings(), value, name)) match.methods.push_back(std::move(name));
   });
-}
-
-/// Which of several keys a condition has; an error unless it is exactly one.
-template <std::size_t n>
-std::string_view only_key(Block& block, const std::array<std::string_view, n>& keys) {
-  std::string_view found;
-  int count = 0;
-  std::string words;
-  for (const std::string_view key : keys) {
-    words += (words.empty() ? "" : ", ") + std::string(key);
-    if (!block.take(key)) continue;
-    found = key;
-    ++count;
-  }
-  if (count == 1) return found;
-  block.findings().error(block.place(), block.path(), "must have exactly one of " + words);
-  return {};
 }
 
 /// `present: false` asks for a field that is not there.
@@ -80,8 +48,7 @@ Kind read_presence(Block& block) {
 void read_header(Block& block, HeaderMatch& header) {
   using Kind = HeaderMatch::Kind;
   if (const auto name = block.require("name")) read_token(block.findings(), *name, header.name, "a header name");
-  const std::string_view key =
-      only_key(block, std::array<std::string_view, 5>{"equals", "prefix", "contains", "regex", "present"});
+  const std::string_view key = block.only_key({"equals", "prefix", "contains", "regex", "present"});
   if (key == "present") {
     header.kind = read_presence<Kind>(block);
   } else if (!key.empty()) {
@@ -96,7 +63,7 @@ void read_header(Block& block, HeaderMatch& header) {
 void read_query(Block& block, QueryMatch& query) {
   using Kind = QueryMatch::Kind;
   if (const auto name = block.require("name")) read_text(block.findings(), *name, query.name);
-  const std::string_view key = only_key(block, std::array<std::string_view, 2>{"equals", "present"});
+  const std::string_view key = block.only_key({"equals", "present"});
   if (key == "present") query.kind = read_presence<Kind>(block);
   if (key != "equals") return;
   query.kind = Kind::equals;
@@ -104,6 +71,33 @@ void read_query(Block& block, QueryMatch& query) {
   const auto value = block.take(key);
   if (!value->node->text.empty() || value->node->kind != Node::Kind::scalar) block.text(key, query.text);
 }
+
+void read_priority(Block& block, RouteConfig& route) {
+  if (!block.take("priority")) return;
+  Priority priority = Priority::standard;
+  block.choice("priority", priority, kPriorityNames);
+  route.priority = priority;
+}
+
+void read_mirror(Block& block, RouteConfig& route) {
+  MirrorConfig& mirror = route.mirror.emplace();
+  if (const auto upstream = block.require("upstream")) read_text(block.findings(), *upstream, mirror.upstream);
+  block.fraction("fraction", mirror.fraction);
+  block.integer("max_in_flight", mirror.max_in_flight, {1, 100'000});
+}
+
+void read_route(Block& block, RouteConfig& route) {
+  route.at = block.findings().position(block.place());
+  block.block("match", "match", [&](Block& match) { read_match(match, route.match); });
+  block.text("policy", route.policy);
+  // A route that answers by itself has no upstream; that it cannot do so yet is told once.
+  if (!block.has("respond")) block.require("upstream");
+  block.text("upstream", route.upstream);
+  read_priority(block, route);
+  block.block("mirror", "mirror", [&](Block& mirror) { read_mirror(mirror, route); });
+}
+
+}  // namespace
 
 void read_match(Block& block, RouteMatch& match) {
   Findings& findings = block.findings();
@@ -125,26 +119,6 @@ void read_match(Block& block, RouteMatch& match) {
     query.finish();
   });
 }
-
-void read_priority(Block& block, RouteConfig& route) {
-  if (!block.take("priority")) return;
-  Priority priority = Priority::standard;
-  block.choice("priority", priority,
-               {{"low", Priority::low}, {"standard", Priority::standard}, {"critical", Priority::critical}});
-  route.priority = priority;
-}
-
-void read_route(Block& block, RouteConfig& route) {
-  route.at = block.findings().position(block.place());
-  block.block("match", "match", [&](Block& match) { read_match(match, route.match); });
-  block.text("policy", route.policy);
-  // A route that answers by itself has no upstream; that it cannot do so yet is told once.
-  if (!block.has("respond")) block.require("upstream");
-  block.text("upstream", route.upstream);
-  read_priority(block, route);
-}
-
-}  // namespace
 
 void load_routes(Block& root, Config& config) {
   root.list("routes", [&](const Value& value, std::size_t) {

@@ -20,10 +20,8 @@ void read_file(Block& block, std::string& out, bool may_be_none) {
 }
 
 void read_log(Block& block, LogConfig& log) {
-  block.choice(
-      "level", log.level,
-      {{"info", LogLevel::info}, {"debug", LogLevel::debug}, {"warn", LogLevel::warn}, {"error", LogLevel::error}});
-  block.choice("format", log.format, {{"json", LogFormat::json}, {"text", LogFormat::text}});
+  block.choice("level", log.level, kLogLevels);
+  block.choice("format", log.format, kLogFormats);
   read_file(block, log.file, false);
 }
 

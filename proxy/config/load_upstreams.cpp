@@ -60,8 +60,7 @@ void read_host(Block& block, UpstreamConfig& upstream) {
 
 void read_upstream(Block& block, UpstreamConfig& upstream) {
   read_endpoints(block, upstream);
-  block.choice("balance", upstream.balance,
-               {{"least_request", policy::Balance::least_request}, {"round_robin", policy::Balance::round_robin}});
+  block.choice("balance", upstream.balance, kBalances);
   block.duration("connect_timeout", upstream.connect_timeout, {milliseconds{1}, minutes{5}});
   block.duration("read_idle_timeout", upstream.read_idle_timeout, {milliseconds{10}, hours{24}});
   block.duration("idle_timeout", upstream.idle_timeout, {milliseconds{10}, hours{1}});

@@ -13,14 +13,7 @@ struct Line {
 };
 
 constexpr std::array kNotYet = {
-    Line{"root", "circuits"},
-    Line{"root", "rate_limits"},
-    Line{"root", "bulkheads"},
-    Line{"root", "adaptive_limits"},
-    Line{"root", "adaptive_throttles"},
-    Line{"root", "classifiers"},
     Line{"root", "config_source"},
-    Line{"root", "chaos_enabled"},
     Line{"admin", "token_file"},
     Line{"admin", "metrics_listen"},
     Line{"listener", "tls"},
@@ -38,21 +31,8 @@ constexpr std::array kNotYet = {
     Line{"route", "rewrite"},
     Line{"route", "request_headers"},
     Line{"route", "response_headers"},
-    Line{"route", "mirror"},
     Line{"route", "upgrade"},
     Line{"route", "tunnel_idle_timeout"},
-    Line{"policy", "mode", "observe"},
-    Line{"policy", "hedge"},
-    Line{"policy", "circuit"},
-    Line{"policy", "rate_limit"},
-    Line{"policy", "bulkhead"},
-    Line{"policy", "adaptive_limit"},
-    Line{"policy", "adaptive_throttle"},
-    Line{"policy", "fallback"},
-    Line{"policy", "cache"},
-    Line{"policy", "chaos"},
-    Line{"retry", "classifier"},
-    Line{"preset/low_latency", "hedge"},
     Line{"telemetry", "traces"},
 };
 

@@ -10,7 +10,7 @@
 namespace outrigger::config {
 
 /// Whether a key of a block, or one value of it, is known to the language but not supported.
-/// `block` is the kind of block: root, admin, listener, upstream, route, policy, retry, telemetry, address.
+/// `block` is the kind of block: root, admin, listener, upstream, route, telemetry, address.
 bool is_not_yet(std::string_view block, std::string_view key, std::string_view value = {}) noexcept;
 
 }  // namespace outrigger::config

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <iterator>
 #include <optional>
 
@@ -154,9 +156,9 @@ std::optional<double> plain_decimal(std::string_view text) noexcept {
   return to_double(text);
 }
 
-std::optional<std::size_t> parse_status(std::string_view text) noexcept {
+std::optional<std::uint16_t> parse_status(std::string_view text) noexcept {
   if (text.size() != 3 || !all_digits(text) || text[0] < '1' || text[0] > '5') return std::nullopt;
-  return static_cast<std::size_t>((text[0] - '0') * 100 + (text[1] - '0') * 10 + (text[2] - '0'));
+  return static_cast<std::uint16_t>((text[0] - '0') * 100 + (text[1] - '0') * 10 + (text[2] - '0'));
 }
 
 std::optional<std::uint16_t> parse_port(std::string_view text) noexcept {
@@ -210,6 +212,84 @@ ScalarError address_error(std::string_view text) {
   return error;
 }
 
+/// Takes the parts of an RFC 3339 time off a text, one after the other.
+class TimestampScanner {
+ public:
+  explicit TimestampScanner(std::string_view text) : rest_(text) {}
+
+  bool at_end() const noexcept { return rest_.empty(); }
+
+  bool one_of(std::string_view chars) noexcept {
+    if (rest_.empty() || chars.find(rest_.front()) == std::string_view::npos) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+
+  std::optional<std::chrono::sys_days> date() noexcept {
+    const auto year = digits(4);
+    if (!year || !one_of("-")) return std::nullopt;
+    const auto month = digits(2);
+    if (!month || !one_of("-")) return std::nullopt;
+    const auto day = digits(2);
+    if (!day) return std::nullopt;
+    const std::chrono::year_month_day date{std::chrono::year{static_cast<int>(*year)}, std::chrono::month{*month},
+                                           std::chrono::day{*day}};
+    if (!date.ok()) return std::nullopt;
+    return std::chrono::sys_days{date};
+  }
+
+  std::optional<std::chrono::microseconds> time_of_day() noexcept {
+    const auto minutes = hours_and_minutes();
+    if (!minutes || !one_of(":")) return std::nullopt;
+    const auto seconds = digits(2);
+    if (!seconds || *seconds > 60) return std::nullopt;
+    const auto micros = one_of(".") ? fraction() : std::optional(std::chrono::microseconds{0});
+    if (!micros) return std::nullopt;
+    return *minutes + std::chrono::seconds{*seconds} + *micros;
+  }
+
+  /// How far the written time is ahead of UTC.
+  std::optional<std::chrono::minutes> offset() noexcept {
+    if (one_of("Zz")) return std::chrono::minutes{0};
+    const bool behind = rest_.starts_with('-');
+    if (!one_of("+-")) return std::nullopt;
+    const auto ahead = hours_and_minutes();
+    if (!ahead) return std::nullopt;
+    return behind ? -*ahead : *ahead;
+  }
+
+ private:
+  std::optional<unsigned> digits(std::size_t count) noexcept {
+    if (rest_.size() < count || !all_digits(rest_.substr(0, count))) return std::nullopt;
+    unsigned value = 0;
+    std::from_chars(rest_.data(), rest_.data() + count, value);
+    rest_.remove_prefix(count);
+    return value;
+  }
+
+  std::optional<std::chrono::minutes> hours_and_minutes() noexcept {
+    const auto hours = digits(2);
+    if (!hours || *hours > 23 || !one_of(":")) return std::nullopt;
+    const auto minutes = digits(2);
+    if (!minutes || *minutes > 59) return std::nullopt;
+    return std::chrono::hours{*hours} + std::chrono::minutes{*minutes};
+  }
+
+  /// At least one digit; what is finer than a microsecond is left out.
+  std::optional<std::chrono::microseconds> fraction() noexcept {
+    std::int64_t micros = 0;
+    std::int64_t place = 100'000;
+    if (rest_.empty() || !is_digit(rest_.front())) return std::nullopt;
+    for (; !rest_.empty() && is_digit(rest_.front()); rest_.remove_prefix(1)) {
+      micros += (rest_.front() - '0') * place;
+      place /= 10;
+    }
+    return std::chrono::microseconds{micros};
+  }
+
+  std::string_view rest_;
+};
+
 /// An identifier in a key would give every thing its own policy and its own metric series.
 bool looks_like_identifier(std::string_view segment) noexcept {
   if (segment.size() >= 16 && std::all_of(segment.begin(), segment.end(), is_hex)) return true;
@@ -248,15 +328,16 @@ Parsed<std::uint64_t> parse_size(std::string_view text) {
   return *bytes;
 }
 
-Parsed<double> parse_fraction(std::string_view text) {
+Parsed<double> parse_fraction(std::string_view text, double min, double max) {
   const bool percent = text.ends_with('%');
   const std::optional<double> number = plain_decimal(percent ? text.substr(0, text.size() - 1) : text);
   if (!number) return ScalarError{"must be a fraction, got " + quoted(text), "write 0.2 or 20%"};
   const double value = percent ? *number / 100 : *number;
-  if (value <= 1) return value;
-  const bool forgot_percent = !percent && *number <= 100;
-  return ScalarError{"must be between 0 and 1, got " + std::string(text),
-                     forgot_percent ? "for per cent write " + std::string(text) + "%" : ""};
+  if (value >= min && value <= max) return value;
+  const bool forgot_percent = !percent && *number > 1 && *number <= max * 100;
+  return ScalarError{
+      "must be between " + format_number(min) + " and " + format_number(max) + ", got " + std::string(text),
+      forgot_percent ? "for per cent write " + std::string(text) + "%" : ""};
 }
 
 Parsed<double> parse_number(std::string_view text) {
@@ -283,21 +364,42 @@ Parsed<bool> parse_bool(std::string_view text) {
   return ScalarError{"must be true or false, got " + quoted(text), yes ? "write true" : no ? "write false" : ""};
 }
 
-Parsed<StatusSet> parse_statuses(std::string_view text) {
-  StatusSet out;
-  const auto fill = [&](std::size_t from, std::size_t to) {
-    for (std::size_t status = from; status <= to; ++status) out.set(status);
-    return out;
-  };
+Parsed<StatusRange> parse_statuses(std::string_view text) {
   if (text.size() == 3 && text[0] >= '1' && text[0] <= '5' && lower(text.substr(1)) == "xx") {
-    const auto first = static_cast<std::size_t>(text[0] - '0') * 100;
-    return fill(first, first + 99);
+    const auto first = static_cast<std::uint16_t>((text[0] - '0') * 100);
+    return StatusRange{first, static_cast<std::uint16_t>(first + 99)};
   }
   const std::size_t dash = std::min(text.find('-'), text.size());
-  const std::optional<std::size_t> from = parse_status(text.substr(0, dash));
-  const std::optional<std::size_t> to = dash == text.size() ? from : parse_status(text.substr(dash + 1));
-  if (from && to && *from <= *to) return fill(*from, *to);
+  const std::optional<std::uint16_t> from = parse_status(text.substr(0, dash));
+  const std::optional<std::uint16_t> to = dash == text.size() ? from : parse_status(text.substr(dash + 1));
+  if (from && to && *from <= *to) return StatusRange{*from, *to};
   return ScalarError{"must be a status, a class or a range, got " + quoted(text), "write 503, 5xx or 502-504"};
+}
+
+Parsed<double> parse_percentile(std::string_view text) {
+  const std::optional<double> number = text.starts_with('p') ? plain_decimal(text.substr(1)) : std::nullopt;
+  if (!number) {
+    const bool forgot_p = plain_decimal(text).has_value();
+    return ScalarError{"must be a percentile, got " + quoted(text),
+                       forgot_p ? "write p" + std::string(text) : "write p50, p95 or p99.9"};
+  }
+  // In steps of a thousandth of a per cent, so that p99.9 is the very number 0.999.
+  const double quantile = std::round(*number * 1000) / 100'000;
+  if (quantile >= 0.5 && quantile <= 0.999) return quantile;
+  return ScalarError{"must be between p50 and p99.9, got " + std::string(text), ""};
+}
+
+Parsed<std::int64_t> parse_timestamp(std::string_view text) {
+  const ScalarError error{"must be an RFC 3339 time, got " + quoted(text), "for example 2030-01-31T12:00:00Z"};
+  TimestampScanner scan(text);
+  const auto date = scan.date();
+  if (!date || !scan.one_of("Tt ")) return error;
+  const auto time = scan.time_of_day();
+  const auto offset = time ? scan.offset() : std::nullopt;
+  if (!offset || !scan.at_end()) return error;
+  const std::chrono::microseconds instant = date->time_since_epoch() + *time - *offset;
+  if (instant.count() < 0) return ScalarError{"must not be before 1970, got " + quoted(text), ""};
+  return std::int64_t{instant.count()};
 }
 
 Parsed<HostPort> parse_address(std::string_view text, bool any_port) {
@@ -343,10 +445,58 @@ ScalarError check_name(std::string_view name) {
   return {"is not a name: " + quoted(name), "a letter, then letters, digits, - _ and dots"};
 }
 
+std::string format_number(double number) {
+  std::string out = std::to_string(number);
+  out.erase(out.find_last_not_of('0') + 1);
+  if (out.ends_with('.')) out.pop_back();
+  return out;
+}
+
 std::string format_duration(Nanos duration) {
   return format_quantity(kTimeUnits, static_cast<std::uint64_t>(duration.count()));
 }
 
 std::string format_size(std::uint64_t bytes) { return format_quantity(kSizeUnits, bytes); }
+
+std::vector<std::string> format_statuses(const policy::StatusSet& statuses) {
+  std::vector<std::string> out;
+  for (unsigned status = policy::StatusSet::kFirst; status <= policy::StatusSet::kLast; ++status) {
+    const auto in_set = [&](unsigned other) { return statuses.contains(static_cast<std::uint16_t>(other)); };
+    if (!in_set(status)) continue;
+    const unsigned from = status;
+    while (in_set(status + 1)) ++status;
+    const bool whole_class = from % 100 == 0 && status == from + 99;
+    out.push_back(whole_class ? std::to_string(from / 100) + "xx"
+                              : std::to_string(from) + (status == from ? "" : "-" + std::to_string(status)));
+  }
+  return out;
+}
+
+std::string format_percentile(double quantile) {
+  const auto thousandths = std::llround(quantile * 100'000);
+  std::string digits = std::to_string(thousandths % 1000);
+  digits.insert(0, 3 - digits.size(), '0');
+  digits.erase(digits.find_last_not_of('0') + 1);
+  return "p" + std::to_string(thousandths / 1000) + (digits.empty() ? "" : "." + digits);
+}
+
+std::string format_timestamp(std::int64_t unix_us) {
+  const std::chrono::sys_time<std::chrono::microseconds> instant{std::chrono::microseconds{unix_us}};
+  const auto day = std::chrono::floor<std::chrono::days>(instant);
+  const std::chrono::year_month_day date{day};
+  const std::chrono::hh_mm_ss time{instant - day};
+  std::array<char, 64> text{};
+  const int length = std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02d",
+                                   static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                                   static_cast<unsigned>(date.day()), static_cast<int>(time.hours().count()),
+                                   static_cast<int>(time.minutes().count()), static_cast<int>(time.seconds().count()));
+  std::string out(text.data(), static_cast<std::size_t>(length));
+  if (time.subseconds().count() != 0) {
+    std::string micros = std::to_string(time.subseconds().count());
+    micros.insert(0, 6 - micros.size(), '0');
+    out += "." + micros.substr(0, micros.find_last_not_of('0') + 1);
+  }
+  return out + "Z";
+}
 
 }  // namespace outrigger::config

@@ -8,19 +8,32 @@
 // A default lives here (or in proxy/policy) and nowhere else; its bounds stand beside the key in the load_*.cpp files.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "proxy/base/priority.hpp"
 #include "proxy/base/time.hpp"
 #include "proxy/http/route_table.hpp"
 #include "proxy/http/target.hpp"
+#include "proxy/policy/adaptive_limit.hpp"
+#include "proxy/policy/adaptive_throttle.hpp"
 #include "proxy/policy/balance.hpp"
 #include "proxy/policy/budget.hpp"
+#include "proxy/policy/bulkhead.hpp"
+#include "proxy/policy/cache.hpp"
+#include "proxy/policy/chaos.hpp"
+#include "proxy/policy/circuit_breaker.hpp"
+#include "proxy/policy/classifier.hpp"
+#include "proxy/policy/fallback.hpp"
+#include "proxy/policy/hedge.hpp"
 #include "proxy/policy/policy.hpp"
+#include "proxy/policy/rate_limit.hpp"
 
 namespace outrigger::config {
 
@@ -90,34 +103,97 @@ struct UpstreamConfig {
   SourcePosition at;
 };
 
-/// How much a request matters; a route may fix it.
-enum class Priority : std::uint8_t { low, standard, critical };
+/// Where copies of a route's requests go.
+struct MirrorConfig {
+  std::string upstream;
+  double fraction = 1;
+  std::uint32_t max_in_flight = 100;
+};
 
 struct RouteConfig {
   http::RouteMatch match;
   std::string policy = "default";
   std::string upstream;
   std::optional<Priority> priority;  // absent: the request's own, else standard
+  std::optional<MirrorConfig> mirror;
   SourcePosition at;
 };
 
-/// Where a policy's retries get their permission from.
+/// Where a policy's extra attempts get their permission from.
 struct BudgetRef {
   enum class Kind : std::uint8_t {
     builtin,    // `default`: one instance per upstream, called default/<upstream>
     named,      // an entry of `budgets`, one instance for all that name it
-    inline_,    // written in the policy: its own instance, called by the policy's key
+    inline_,    // written in the policy: its own instance, called like an inline one of InstanceRef
     unlimited,  // `none`: extra attempts are not counted
   };
   Kind kind = Kind::builtin;
-  std::string name = "default";  // of a named budget; the policy's key for an inline one
+  std::string name = "default";  // of the instance
   double cost = 1;               // tokens per extra attempt; token_bucket only
   policy::BudgetConfig config;   // resolved, whatever the kind
 };
 
+/// A circuit, a limit or a throttle as a policy refers to it.
+template <class InstanceConfig>
+struct InstanceRef {
+  enum class Kind : std::uint8_t {
+    named,    // an entry of the root's map, one instance for all that name it
+    inline_,  // written in the policy: its own instance
+  };
+  Kind kind = Kind::named;
+  std::string name;       // of the instance; an inline one bears the policy's key, the second of its kind `<key>.2`
+  InstanceConfig config;  // resolved, whatever the kind
+  std::string path;       // of the reference in the file
+};
+
+using CircuitRef = InstanceRef<policy::CircuitConfig>;
+using RateLimitRef = InstanceRef<policy::RateLimitConfig>;
+using BulkheadRef = InstanceRef<policy::BulkheadConfig>;
+using AdaptiveLimitRef = InstanceRef<policy::AdaptiveLimitConfig>;
+using AdaptiveThrottleRef = InstanceRef<policy::AdaptiveThrottleConfig>;
+
+inline constexpr std::size_t kMaxInstances = 4;  // of one kind in a policy
+
+/// An answer that is written in the configuration.
+struct RespondConfig {
+  std::uint16_t status = 0;
+  std::vector<std::pair<std::string, std::string>> headers;  // in the order of the file
+  std::string body;
+  std::string body_file;  // where `body` was read from; empty: it was written in place
+};
+
+struct FallbackBlock {
+  policy::FallbackConfig rule;
+  RespondConfig respond;  // with Answer::respond
+  std::string upstream;   // with Answer::upstream
+};
+
+struct ChaosBlock {
+  http::RouteMatch match;  // beside the route's own
+  policy::ChaosConfig chaos;
+};
+
+/// Whether a policy's decisions act, or are only computed and recorded.
+enum class Mode : std::uint8_t { enforce, observe };
+
+inline constexpr std::string_view kBuiltinClassifier = "http";
+
+/// One policy with everything inherited; a block that is absent is off.
 struct PolicyConfig {
-  policy::Policy policy;  // with everything inherited
+  policy::Policy policy;
+  Mode mode = Mode::enforce;
   BudgetRef retry_budget;
+  std::string classifier = std::string(kBuiltinClassifier);  // of retry; a name in Config::classifiers, or built in
+  std::optional<policy::HedgeConfig> hedge;
+  BudgetRef hedge_budget;  // that of retry unless given
+  std::vector<CircuitRef> circuits;
+  std::vector<RateLimitRef> rate_limits;
+  std::vector<BulkheadRef> bulkheads;
+  std::optional<AdaptiveLimitRef> adaptive_limit;
+  std::optional<AdaptiveThrottleRef> adaptive_throttle;
+  std::optional<FallbackBlock> fallback;
+  std::optional<policy::CacheConfig> cache;
+  std::optional<ChaosBlock> chaos;
   std::string extends;  // empty: nothing
   SourcePosition at;
 };
@@ -166,9 +242,16 @@ struct Config {
   std::vector<UpstreamConfig> upstreams;                // in the order of the file
   std::vector<RouteConfig> routes;                      // first match wins
   std::map<std::string, PolicyConfig> policies;         // always with the key `default`
-  std::map<std::string, policy::BudgetConfig> budgets;  // the named ones
+  std::map<std::string, policy::BudgetConfig> budgets;  // the named ones, here and below
+  std::map<std::string, policy::CircuitConfig> circuits;
+  std::map<std::string, policy::RateLimitConfig> rate_limits;
+  std::map<std::string, policy::BulkheadConfig> bulkheads;
+  std::map<std::string, policy::AdaptiveLimitConfig> adaptive_limits;
+  std::map<std::string, policy::AdaptiveThrottleConfig> adaptive_throttles;
+  std::map<std::string, policy::Classifier> classifiers;
   TelemetryConfig telemetry;
   DrainConfig drain;
+  bool chaos_enabled = false;      // one of the two switches; the other is on the command line
   std::vector<std::string> files;  // every file read, the first one first
 };
 

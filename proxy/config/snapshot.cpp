@@ -24,14 +24,8 @@ http::DeadlineForms forms_of(const std::vector<policy::DeadlineHeader>& headers)
   return forms;
 }
 
-std::string_view text_of(Priority priority) noexcept {
-  switch (priority) {
-    case Priority::low: return "low";
-    case Priority::standard: return "standard";
-    case Priority::critical: break;
-  }
-  return "critical";
-}
+// A policy may refer to no more than a plan has room for.
+static_assert(kMaxInstances <= exchange::kMaxOfAKind);
 
 class Builder {
  public:
@@ -70,18 +64,19 @@ class Builder {
     const auto upstream =
         static_cast<std::size_t>(std::ranges::find(configs, route.upstream, &UpstreamConfig::name) - configs.begin());
     RoutePlan row;
-    row.plan = {.policy = &policy.policy,
-                .upstream = &snapshot_.upstreams[upstream],
-                .budget = policy.policy.retry ? budget(policy.retry_budget, route.upstream) : exchange::BudgetRef{},
-                .policy_key = registry_.intern(route.policy),
-                .policy_id = registry_.intern(policy.policy.id),
-                .route = registry_.intern("routes[" + std::to_string(position) + "]"),
-                .generation = snapshot_.generation};
+    row.policy = &policy;
+    row.plan.policy = &policy.policy;
+    row.plan.upstream = &snapshot_.upstreams[upstream];
+    row.plan.policy_key = registry_.intern(route.policy);
+    row.plan.policy_id = registry_.intern(policy.policy.id);
+    row.plan.route = registry_.intern("routes[" + std::to_string(position) + "]");
+    row.plan.generation = snapshot_.generation;
+    add_states(row.plan, policy, upstream);
     row.upstream = static_cast<std::uint32_t>(upstream);
     row.accept = forms_of(policy.policy.deadline.accept);
     row.forward = forms_of(policy.policy.deadline.forward);
     if (configs[upstream].host) row.host = *configs[upstream].host;
-    if (route.priority) row.priority = text_of(*route.priority);
+    row.priority = route.priority;
     // Without a `retry` block there are still reconnects, which the usual key permits.
     row.idempotency_key =
         policy.policy.retry ? policy.policy.retry->idempotency_key : policy::RetryConfig{}.idempotency_key;
@@ -97,9 +92,153 @@ class Builder {
     return {.name = registry_.intern(name), .config = &config->second, .state = state.get(), .cost = ref.cost};
   }
 
+  void add_states(exchange::Plan& plan, const PolicyConfig& policy, std::size_t upstream) {
+    const std::string& upstream_name = snapshot_.config.upstreams[upstream].name;
+    if (policy.policy.retry) plan.budget = budget(policy.retry_budget, upstream_name);
+    if (policy.hedge) plan.hedge = hedge(policy, upstream_name);
+    for (const CircuitRef& ref : policy.circuits) {
+      // A circuit of each endpoint is none where there are no endpoints.
+      exchange::CircuitRef circuit_ref = circuit(policy, ref, upstream);
+      if (circuit_ref.config != nullptr) plan.circuits.push_back(std::move(circuit_ref));
+    }
+    for (const RateLimitRef& ref : policy.rate_limits) plan.rate_limits.push_back(rate_limit(policy, ref));
+    for (const BulkheadRef& ref : policy.bulkheads) {
+      plan.bulkheads.push_back(
+          limit<exchange::BulkheadRef>(policy, ref, snapshot_.bulkheads, &StateRegistry::bulkhead));
+    }
+    if (policy.adaptive_throttle) {
+      plan.throttle = limit<exchange::ThrottleRef>(policy, *policy.adaptive_throttle, snapshot_.adaptive_throttles,
+                                                   &StateRegistry::adaptive_throttle);
+    }
+    if (policy.adaptive_limit) {
+      plan.adaptive_limit = limit<exchange::AdaptiveLimitRef>(policy, *policy.adaptive_limit, snapshot_.adaptive_limits,
+                                                              &StateRegistry::adaptive_limit);
+    }
+    if (policy.classifier != kBuiltinClassifier) {
+      plan.classifier = &snapshot_.config.classifiers.at(policy.classifier);
+    }
+    if (policy.chaos) of_policy(policy, policy.chaos->chaos, snapshot_.chaos, &StateRegistry::chaos);
+    if (policy.cache) of_policy(policy, *policy.cache, snapshot_.caches, &StateRegistry::cache);
+  }
+
+  static bool is_shadow(const PolicyConfig& policy) { return policy.mode == Mode::observe; }
+  /// A policy that only observes takes nothing from those that enforce: it asks states of its own.
+  static std::string state_name(const PolicyConfig& policy, const std::string& name) {
+    return is_shadow(policy) ? "observe:" + policy.policy.key + "/" + name : name;
+  }
+
+  template <class StateConfig, class State, class Get>
+  const Instance<StateConfig, State>& of_policy(const PolicyConfig& policy, const StateConfig& config,
+                                                std::map<std::string, Instance<StateConfig, State>>& instances,
+                                                Get get) {
+    const std::string& key = policy.policy.key;
+    const auto [entry, is_new] = instances.try_emplace(key);
+    if (is_new) entry->second = {config, (registry_.*get)(state_name(policy, key), config), is_shadow(policy)};
+    return entry->second;
+  }
+
+  template <class PlanRef, class Ref, class Instances, class Get>
+  PlanRef limit(const PolicyConfig& policy, const Ref& ref, Instances& instances, Get get) {
+    const std::string name = state_name(policy, ref.name);
+    const auto [entry, is_new] = instances.try_emplace(name);
+    if (is_new) entry->second = {ref.config, (registry_.*get)(name, ref.config), is_shadow(policy)};
+    return {registry_.intern(ref.name), &entry->second.config, entry->second.state.get()};
+  }
+
+  exchange::HedgeRef hedge(const PolicyConfig& policy, const std::string& upstream) {
+    const auto& instance = of_policy(policy, *policy.hedge, snapshot_.hedges, &StateRegistry::hedge_trigger);
+    return {&instance.config, instance.state.get(), budget(policy.hedge_budget, upstream)};
+  }
+
+  exchange::RateLimitRef rate_limit(const PolicyConfig& policy, const RateLimitRef& ref) {
+    const std::string name = state_name(policy, ref.name);
+    const auto [entry, is_new] = snapshot_.rate_limits.try_emplace(name);
+    RateLimitInstance& instance = entry->second;
+    if (is_new) {
+      instance.config = ref.config;
+      instance.shadow = is_shadow(policy);
+      if (ref.config.key == policy::RateLimitConfig::Key::policy) {
+        instance.state = registry_.rate_limit(name, ref.config);
+      } else {
+        instance.keyed = registry_.keyed_rate_limit(name, ref.config);
+      }
+    }
+    exchange::RateLimitRef out;
+    out.name = registry_.intern(ref.name);
+    out.config = &instance.config;
+    out.state = instance.state.get();
+    out.keyed = instance.keyed.get();
+    return out;
+  }
+
+  exchange::CircuitRef circuit(const PolicyConfig& policy, const CircuitRef& ref, std::size_t upstream) {
+    const std::string& of = snapshot_.config.upstreams[upstream].name;
+    exchange::CircuitRef out;
+    out.name = registry_.intern(ref.name);
+    if (ref.config.scope != policy::CircuitScope::endpoint) {
+      const bool per_upstream = ref.config.scope == policy::CircuitScope::upstream;
+      const CircuitInstance& instance = circuit_state(policy, ref, per_upstream ? of : "", "");
+      out.config = &instance.config;
+      out.state = instance.state.get();
+      return out;
+    }
+    for (const policy::Endpoint& endpoint : snapshot_.endpoint_sets[upstream].endpoints) {
+      const CircuitInstance& instance = circuit_state(policy, ref, of, endpoint.address);
+      out.config = &instance.config;
+      out.by_endpoint.push_back(instance.state.get());
+    }
+    return out;
+  }
+
+  const CircuitInstance& circuit_state(const PolicyConfig& policy, const CircuitRef& ref, std::string_view upstream,
+                                       std::string_view endpoint) {
+    std::string name = state_name(policy, ref.name);
+    if (!upstream.empty()) name += "/" + std::string(upstream);
+    if (!endpoint.empty()) name += "/" + std::string(endpoint);
+    const auto [entry, is_new] = snapshot_.circuits.try_emplace(name);
+    CircuitInstance& instance = entry->second;
+    if (!is_new) return instance;
+    instance.config = ref.config;
+    instance.state = registry_.circuit(name, ref.config);
+    instance.shadow = is_shadow(policy);
+    instance.name = registry_.intern(ref.name);
+    instance.upstream = registry_.intern(upstream);
+    instance.endpoint = registry_.intern(endpoint);
+    return instance;
+  }
+
   Snapshot& snapshot_;
   StateRegistry& registry_;
 };
+
+/// The effective configuration, with the contents of the files it names.
+std::string content_of(const Config& config) {
+  std::string content = dump(config);
+  for (const auto& policy : config.policies) {
+    if (policy.second.fallback) content += policy.second.fallback->respond.body;
+  }
+  return content;
+}
+
+template <class State>
+const void* identity(const std::shared_ptr<State>& state) {
+  return state.get();
+}
+template <class StateConfig, class State>
+const void* identity(const Instance<StateConfig, State>& instance) {
+  return instance.state.get();
+}
+const void* identity(const RateLimitInstance& instance) {
+  return instance.keyed ? static_cast<const void*>(instance.keyed.get()) : instance.state.get();
+}
+
+template <class ByName>
+void add_renewed(std::string_view kind, const ByName& before, const ByName& after, std::vector<Renewed>& out) {
+  for (const auto& [name, now] : after) {
+    const auto was = before.find(name);
+    if (was != before.end() && identity(was->second) != identity(now)) out.push_back({kind, name});
+  }
+}
 
 }  // namespace
 
@@ -119,25 +258,40 @@ std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_sn
   auto snapshot = std::make_shared<Snapshot>();
   snapshot->config = std::move(config);
   snapshot->generation = generation;
-  snapshot->content_hash = std::to_string(std::hash<std::string>{}(dump(snapshot->config)));
+  snapshot->content_hash = std::to_string(std::hash<std::string>{}(content_of(snapshot->config)));
   snapshot->instance = std::move(instance);
   snapshot->routes = std::move(std::get<http::RouteTable>(table));
   for (const ListenerConfig& listener : snapshot->config.listeners) {
     snapshot->listener_names.push_back(registry.intern(listener.name));
   }
+  registry.forget_the_gone();
   Builder builder(*snapshot, registry);
   builder.upstreams(resolved);
   builder.routes();
   return snapshot;
 }
 
-std::vector<std::string> renewed_budgets(const Snapshot& before, const Snapshot& after) {
-  std::vector<std::string> names;
-  for (const auto& [name, state] : after.budgets) {
-    const auto old = before.budgets.find(name);
-    if (old != before.budgets.end() && old->second != state) names.push_back(name);
+std::vector<Renewed> renewed_states(const Snapshot& before, const Snapshot& after) {
+  std::vector<Renewed> out;
+  add_renewed("budget", before.budgets, after.budgets, out);
+  add_renewed("circuit", before.circuits, after.circuits, out);
+  add_renewed("rate_limit", before.rate_limits, after.rate_limits, out);
+  add_renewed("bulkhead", before.bulkheads, after.bulkheads, out);
+  add_renewed("adaptive_limit", before.adaptive_limits, after.adaptive_limits, out);
+  add_renewed("adaptive_throttle", before.adaptive_throttles, after.adaptive_throttles, out);
+  add_renewed("hedge", before.hedges, after.hedges, out);
+  add_renewed("chaos", before.chaos, after.chaos, out);
+  add_renewed("cache", before.caches, after.caches, out);
+  return out;
+}
+
+void take_effect(const Snapshot& snapshot, TimePoint now) {
+  for (const auto& [name, limit] : snapshot.rate_limits) {
+    if (limit.state) limit.state->reload(limit.config, now);
+    if (limit.keyed) limit.keyed->reload(limit.config, now);
   }
-  return names;
+  for (const auto& [name, bulkhead] : snapshot.bulkheads) bulkhead.state->raise(bulkhead.config);
+  for (const auto& [name, cache] : snapshot.caches) cache.state->trim(cache.config);
 }
 
 }  // namespace outrigger::config

@@ -31,12 +31,31 @@ struct ResolvedEndpoint {
 /// What a request that matched a route goes by.
 struct RoutePlan {
   exchange::Plan plan;
-  std::uint32_t upstream = 0;   // index into `upstreams`
-  http::DeadlineForms accept;   // deadline headers that are read
-  http::DeadlineForms forward;  // and those that are written
-  std::string_view host;        // sent instead of the received one; empty: as received
-  std::string_view priority;    // fixed by the route; empty: the request's own
-  std::string idempotency_key;  // a field that makes any method idempotent; empty: none
+  const PolicyConfig* policy = nullptr;  // what of it the core does not know: fallback, cache, chaos, mode
+  std::uint32_t upstream = 0;            // index into `upstreams`
+  http::DeadlineForms accept;            // deadline headers that are read
+  http::DeadlineForms forward;           // and those that are written
+  std::string_view host;                 // sent instead of the received one; empty: as received
+  std::optional<Priority> priority;      // fixed by the route; absent: the request's own
+  std::string idempotency_key;           // a field that makes any method idempotent; empty: none
+};
+
+/// Something that has a state: its numbers in this snapshot, and the state that outlives it.
+template <class StateConfig, class State>
+struct Instance {
+  StateConfig config;
+  std::shared_ptr<State> state;
+  bool shadow = false;  // a policy that only observes asks it; it is no one else's
+};
+
+struct CircuitInstance : Instance<policy::CircuitConfig, policy::CircuitBreaker> {
+  std::string_view name;      // of the circuit, interned like the rest
+  std::string_view upstream;  // empty for scope `key`
+  std::string_view endpoint;  // empty but for scope `endpoint`
+};
+
+struct RateLimitInstance : Instance<policy::RateLimitConfig, policy::RateLimit> {
+  std::shared_ptr<policy::KeyedRateLimit> keyed;  // instead of `state`, where requests are told apart
 };
 
 struct Snapshot {
@@ -54,6 +73,17 @@ struct Snapshot {
   std::map<std::string, std::shared_ptr<policy::Budget>> budgets;
   std::map<std::string, policy::BudgetConfig> budget_configs;
   std::vector<std::shared_ptr<policy::EndpointState>> endpoint_states;
+  // By name of the instance; only what a route's policy refers to. A circuit of a scope has its upstream and endpoint
+  // behind its name, a shadow its policy in front of it.
+  std::map<std::string, CircuitInstance> circuits;
+  std::map<std::string, RateLimitInstance> rate_limits;
+  std::map<std::string, Instance<policy::BulkheadConfig, policy::Bulkhead>> bulkheads;
+  std::map<std::string, Instance<policy::AdaptiveLimitConfig, policy::AdaptiveLimit>> adaptive_limits;
+  std::map<std::string, Instance<policy::AdaptiveThrottleConfig, policy::AdaptiveThrottle>> adaptive_throttles;
+  // By policy key.
+  std::map<std::string, Instance<policy::HedgeConfig, policy::HedgeTrigger>> hedges;
+  std::map<std::string, Instance<policy::ChaosConfig, policy::Chaos>> chaos;
+  std::map<std::string, Instance<policy::CacheConfig, policy::Cache>> caches;
 };
 
 /// Builds a snapshot of a configuration that was loaded without errors. `resolved` has the endpoints of each upstream
@@ -62,7 +92,15 @@ std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_sn
     Config config, std::string instance, std::uint64_t generation,
     const std::vector<std::vector<ResolvedEndpoint>>& resolved, StateRegistry& registry);
 
-/// The names of the budgets of both snapshots that do not share a state, because what cannot change under one has.
-std::vector<std::string> renewed_budgets(const Snapshot& before, const Snapshot& after);
+/// A state that both snapshots name and do not share, because what cannot change under one has.
+struct Renewed {
+  std::string_view kind;  // "budget", "circuit", ...
+  std::string name;
+};
+std::vector<Renewed> renewed_states(const Snapshot& before, const Snapshot& after);
+
+/// Tells the states of a snapshot that came into force that its numbers are theirs now: who waits for a place may have
+/// one, buckets are filled at the new rate.
+void take_effect(const Snapshot& snapshot, TimePoint now);
 
 }  // namespace outrigger::config

@@ -27,16 +27,21 @@ class Validator {
     for (std::size_t i = 0; i < config_.routes.size(); ++i) check_route(config_.routes[i], indexed("routes", i));
     check_route_matches();
     check_unreachable();
-    for (const auto& [key, policy] : config_.policies) check_policy(policy, join_path("policies", key));
+    for (const auto& [key, policy] : config_.policies) {
+      const std::string path = join_path("policies", key);
+      if (policy.fallback) check_upstream_name(policy.fallback->upstream, path + ".fallback.upstream");
+      if (policy.chaos) check_chaos_match(*policy.chaos, path + ".chaos.match");
+    }
+    check_policies(config_, findings_);
     check_unused();
   }
 
  private:
   void error(const std::string& path, std::string message, std::string hint = "") {
-    findings_.error(findings_.place_of(path), path, std::move(message), std::move(hint));
+    findings_.error_at(path, std::move(message), std::move(hint));
   }
   void warning(const std::string& path, std::string message, std::string hint = "") {
-    findings_.warning(findings_.place_of(path), path, std::move(message), std::move(hint));
+    findings_.warning_at(path, std::move(message), std::move(hint));
   }
   std::string where(const std::string& path) const { return to_string(findings_.place_of(path)); }
 
@@ -77,15 +82,15 @@ class Validator {
       findings_.error(findings_.place_of(path + ".match"), listener,
                       "required, but missing: there is more than one listener", "the name of one, or any");
     }
-    check_route_listeners(route, listener);
+    check_listener_names(route.match, listener);
     check_route_names(route, path);
   }
 
-  void check_route_listeners(const RouteConfig& route, const std::string& path) {
+  void check_listener_names(const http::RouteMatch& match, const std::string& path) {
     std::vector<std::string_view> names;
     for (const ListenerConfig& listener : config_.listeners) names.push_back(listener.name);
-    for (std::size_t i = 0; i < route.match.listeners.size(); ++i) {
-      const std::string& name = route.match.listeners[i];
+    for (std::size_t i = 0; i < match.listeners.size(); ++i) {
+      const std::string& name = match.listeners[i];
       if (std::find(names.begin(), names.end(), name) != names.end()) continue;
       const std::string element = indexed(path, i);
       error(findings_.has(element) ? element : path, "no listener of the name \"" + name + "\"",
@@ -93,13 +98,17 @@ class Validator {
     }
   }
 
+  void check_upstream_name(const std::string& name, const std::string& path) {
+    if (name.empty()) return;
+    std::vector<std::string_view> names;
+    for (const UpstreamConfig& upstream : config_.upstreams) names.push_back(upstream.name);
+    if (std::find(names.begin(), names.end(), name) != names.end()) return;
+    error(path, "no upstream of the name \"" + name + "\"", did_you_mean(name, names));
+  }
+
   void check_route_names(const RouteConfig& route, const std::string& path) {
-    std::vector<std::string_view> upstreams;
-    for (const UpstreamConfig& upstream : config_.upstreams) upstreams.push_back(upstream.name);
-    if (!route.upstream.empty() && std::find(upstreams.begin(), upstreams.end(), route.upstream) == upstreams.end()) {
-      error(path + ".upstream", "no upstream of the name \"" + route.upstream + "\"",
-            did_you_mean(route.upstream, upstreams));
-    }
+    check_upstream_name(route.upstream, path + ".upstream");
+    if (route.mirror) check_upstream_name(route.mirror->upstream, path + ".mirror.upstream");
     if (config_.policies.contains(route.policy)) return;
     std::vector<std::string_view> policies;
     for (const auto& policy : config_.policies) policies.push_back(policy.first);
@@ -154,56 +163,14 @@ class Validator {
     return by;
   }
 
-  void check_policy(const PolicyConfig& config, const std::string& path) {
-    const policy::Policy& policy = config.policy;
-    if (!findings_.sound(path)) return;
-    const Nanos overall = policy.overall_timeout;
-    if (overall.count() != 0 && policy.deadline.min_remaining >= overall) {
-      warning(path + ".deadline.min_remaining",
-              "not below overall_timeout (" + format_duration(overall) + "): every request is refused");
-    }
-    if (overall > policy.max_duration && policy.max_duration.count() != 0) {
-      warning(path + ".max_duration", "below overall_timeout (" + format_duration(overall) + "), which never acts");
-    }
-    if (policy.retry) check_retry(config, path + ".retry");
-  }
-
-  void check_retry(const PolicyConfig& config, const std::string& path) {
-    const policy::RetryConfig& retry = *config.policy.retry;
-    if (retry.backoff.max < retry.backoff.initial) {
-      const bool given = findings_.has(path + ".max_backoff");
-      error(path + (given ? ".max_backoff" : ".initial_backoff"), "max_backoff (" + format_duration(retry.backoff.max) +
-                                                                      ") must not be below initial_backoff (" +
-                                                                      format_duration(retry.backoff.initial) + ")");
-    }
-    check_attempt_time(config.policy, path);
-    check_budget(config, path);
-  }
-
-  void check_attempt_time(const policy::Policy& policy, const std::string& path) {
-    const Nanos each = policy.retry->timeout_per_attempt;
-    const Nanos overall = policy.overall_timeout;
-    if (each.count() == 0 || overall.count() == 0) return;
-    const std::uint32_t attempts = policy.retry->max_attempts;
-    if (each >= overall) {
-      warning(path + ".timeout_per_attempt", "not below overall_timeout (" + format_duration(overall) +
-                                                 "): a slow first attempt leaves no time for another");
-    } else if (each * attempts > overall) {
-      warning(path + ".timeout_per_attempt", std::to_string(attempts) + " attempts of " + format_duration(each) +
-                                                 " do not fit overall_timeout (" + format_duration(overall) +
-                                                 "): not all may happen");
-    }
-  }
-
-  void check_budget(const PolicyConfig& config, const std::string& path) {
-    const BudgetRef& budget = config.retry_budget;
-    if (budget.config.type == policy::BudgetType::unlimited && config.policy.retry->max_attempts > 1) {
-      warning(path + ".budget", "the budget is switched off: an outage is answered with " +
-                                    std::to_string(config.policy.retry->max_attempts) + " times the load");
-    }
-    if (budget.kind == BudgetRef::Kind::inline_ && config_.budgets.contains(budget.name)) {
-      error(path + ".budget", "a budget in budgets has the name of this policy, which is that of its own budget, too",
-            "defined at " + where("budgets." + budget.name));
+  /// Patterns of a chaos block are judged like those of a route.
+  void check_chaos_match(const ChaosBlock& chaos, const std::string& path) {
+    check_listener_names(chaos.match, path + ".listener");
+    const auto table = http::build_route_table({chaos.match});
+    const auto* errors = std::get_if<std::vector<http::RouteError>>(&table);
+    if (errors == nullptr) return;
+    for (const http::RouteError& wrong : *errors) {
+      if (findings_.sound(path + "." + wrong.key)) error(path + "." + wrong.key, wrong.message);
     }
   }
 
@@ -211,12 +178,17 @@ class Validator {
     if (!findings_.sound("routes")) return;
     if (config_.routes.empty()) warning("routes", "no routes: every request is answered with 404");
     std::set<std::string> upstreams;
-    for (const RouteConfig& route : config_.routes) upstreams.insert(route.upstream);
+    for (const RouteConfig& route : config_.routes) {
+      upstreams.insert(route.upstream);
+      if (route.mirror) upstreams.insert(route.mirror->upstream);
+    }
+    for (const auto& policy : config_.policies) {
+      if (policy.second.fallback) upstreams.insert(policy.second.fallback->upstream);
+    }
     for (const UpstreamConfig& upstream : config_.upstreams) {
       if (!upstreams.contains(upstream.name)) warning("upstreams." + upstream.name, "no route uses this upstream");
     }
     check_unused_policies();
-    check_unused_budgets();
   }
 
   void check_unused_policies() {
@@ -225,14 +197,6 @@ class Validator {
     for (const auto& policy : config_.policies) used.insert(policy.second.extends);
     for (const auto& policy : config_.policies) {
       if (!used.contains(policy.first)) warning("policies." + policy.first, "no route uses this policy");
-    }
-  }
-
-  void check_unused_budgets() {
-    std::set<std::string> used;
-    for (const auto& policy : config_.policies) used.insert(policy.second.retry_budget.name);
-    for (const auto& budget : config_.budgets) {
-      if (!used.contains(budget.first)) warning("budgets." + budget.first, "no policy uses this budget");
     }
   }
 

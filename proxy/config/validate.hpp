@@ -13,4 +13,7 @@ namespace outrigger::config {
 /// Adds errors and warnings about `config` to `findings`, which knows where its values stood.
 void validate(const Config& config, Findings& findings);
 
+/// The part of it that is about policies and what they refer to.
+void check_policies(const Config& config, Findings& findings);
+
 }  // namespace outrigger::config

@@ -1,6 +1,9 @@
 #include "proxy/exchange/exchange.hpp"
 
+#include <algorithm>
 #include <utility>
+
+#include "proxy/policy/pushback.hpp"
 
 namespace outrigger::exchange {
 namespace {
@@ -8,25 +11,29 @@ namespace {
 using policy::Classification;
 using policy::Outcome;
 
-constexpr Nanos kReconnectWindow = std::chrono::seconds{1};
 constexpr Nanos kSettleAfterHead = std::chrono::seconds{5};
 constexpr Nanos kUnreadAfterDeadline = std::chrono::seconds{5};
 
-/// What a policy without a `retry` block retries by: nothing. Its replay limit still serves reconnects.
-const policy::RetryConfig& no_retry() noexcept {
-  static const policy::RetryConfig config{.max_attempts = 1, .idempotency_key = {}};
-  return config;
+/// Whether any answer that another attempt would not mend is as good as the next.
+bool is_safe(std::string_view method) noexcept { return method == "GET" || method == "HEAD" || method == "OPTIONS"; }
+
+bool is_circuit(Reason why) noexcept {
+  return why == Reason::circuit_open || why == Reason::circuit_half_open_probe_limit;
 }
 
-const policy::RetryConfig& retry_of(const Plan& plan) noexcept {
-  return plan.policy->retry ? *plan.policy->retry : no_retry();
+/// Refusals that the next hop out would only multiply by trying again.
+bool is_final(Reason why) noexcept {
+  return why == Reason::deadline_too_short || why == Reason::overall_timeout || why == Reason::rate_limited ||
+         why == Reason::throttled || is_circuit(why);
 }
 
-/// Whether the upstream asked not to be tried again.
-bool pushes_back(HeaderView headers) noexcept {
-  if (const auto value = find_field(headers, "X-Should-Retry"); value && iequals(*value, "false")) return true;
-  const auto delay = find_field(headers, "grpc-retry-pushback-ms");
-  return delay && delay->starts_with('-');
+/// When it makes sense to come back after a reply of our own: what the mechanism knows, else a second.
+std::optional<Nanos> retry_after_of(Reason why, std::optional<Nanos> known) noexcept {
+  constexpr Nanos kAtLeast = std::chrono::seconds{1};
+  const bool own_refusal = info(why).proxy_status_error == "connection_limit_reached";
+  if (own_refusal) return kAtLeast;
+  if (is_circuit(why) || why == Reason::rate_limited) return std::max(known.value_or(kAtLeast), kAtLeast);
+  return std::nullopt;
 }
 
 bool is_no_reply(Reason why) noexcept {
@@ -39,9 +46,13 @@ Exchange::Exchange(const Plan& plan, const RequestFacts& facts, WorkerLocal& loc
     : plan_(plan),
       local_(local),
       timeline_(timeline),
+      admission_(plan, facts.ticket, timeline),
       client_deadline_(facts.client_deadline),
       deadline_unreadable_(facts.deadline_unreadable),
+      priority_(facts.priority),
       idempotent_(facts.idempotent),
+      hedges_allowed_(plan.hedge.config != nullptr && policy::hedges_method(*plan.hedge.config, facts.method)),
+      safe_method_(is_safe(facts.method)),
       has_body_(facts.has_body),
       body_fits_replay_(facts.body_fits_replay) {
   record_request(timeline_, TimePoint{}, facts);
@@ -49,6 +60,13 @@ Exchange::Exchange(const Plan& plan, const RequestFacts& facts, WorkerLocal& loc
   timeline_.policy_id = plan.policy_id;
   timeline_.route = plan.route;
   timeline_.generation = plan.generation;
+  for (std::size_t i = 0; i < plan.rate_limits.size(); ++i) {
+    const RateLimitRef& limit = plan.rate_limits[i];
+    if (limit.keyed == nullptr) continue;
+    const bool by_address = limit.config->key == policy::RateLimitConfig::Key::client_ip;
+    const auto text = by_address ? std::optional{facts.client_ip} : find_field(facts.fields, limit.config->header);
+    if (text) keys_[i] = limit.keyed->hashed(*text);
+  }
 }
 
 Exchange::~Exchange() { leave_loop(); }
@@ -64,7 +82,7 @@ void Exchange::on(TimePoint now, const Event& event, Actions& out) {
 TimePoint Exchange::wakeup() const noexcept {
   if (finished_ || replied_) return kNever;
   if (committed_) return std::min({max_duration_at_, deadline_.client, unread_until_, settle_at_});
-  TimePoint at = std::min({max_duration_at_, deadline_.at, retry_at_});
+  TimePoint at = std::min({max_duration_at_, deadline_.at, retry_at_, hedge_at_, admission_.wakeup()});
   for (const Attempt& attempt : attempts_) at = std::min(at, attempt.expires);
   return at;
 }
@@ -86,11 +104,13 @@ void Exchange::take(const RequestReady&) {
     timeline_.decide(since_start(), Part::deadline, Reason::deadline_too_short);
     return reply(Reason::deadline_too_short, 'P', '3');
   }
-  if (plan_.budget.state != nullptr) {
-    plan_.budget.state->enter_loop(local_.worker, now_);
-    in_loop_ = true;
-  }
-  launch_primary();
+  admit_request();
+}
+
+void Exchange::take(const Woken&) {
+  if (!admission_.waiting()) return;
+  Holdings& holdings = stage_ == Stage::request ? request_holdings_ : clearance_.holdings;
+  admitted(admission_.proceed(keys_, holdings, now_, local_.rng));
 }
 
 void Exchange::take(const Connected& fact) {
@@ -109,7 +129,8 @@ void Exchange::take(const RequestSent& fact) {
   if (attempt->state != State::sending) return;
   attempt->state = State::awaiting;
   attempt->sent = now_;
-  const Nanos limit = retry_of(plan_).timeout_per_attempt;
+  attempt->wholly_sent = true;
+  const Nanos limit = retry().timeout_per_attempt;
   if (limit.count() != 0) attempt->expires = saturating_add(now_, limit);
 }
 
@@ -129,22 +150,23 @@ void Exchange::take(const ResponseHead& head) {
   entry.status = head.status;
   entry.ttfb = now_ - attempt->started;
 
-  const Classification result = policy::classify_status(head.status);
-  entry.outcome = result.outcome;
-  entry.reason = result.reason;
-  if (result.outcome != Outcome::retryable) {
-    if (result.outcome == Outcome::non_retryable) timeline_.stop_reason = Reason::non_retryable;
-    return relay(*attempt);
+  attempt->head_latency = waited(*attempt);
+  attempt->status = head.status;
+  const bool refused = (head.status == 429 || head.status == 503) && find_field(head.headers, "X-Outrigger-Reason");
+  const policy::Lesson lesson = policy::lesson_of_answer(head.status, refused);
+  sample(*attempt, lesson);
+  // A good answer is only known to be one when it is whole, or has been coming for a while.
+  if (head.status >= 500) settle(*attempt, lesson);
+
+  policy::Classified result{.result = policy::classify_status(head.status)};
+  if (plan_.classifier != nullptr) {
+    result = policy::classify(*plan_.classifier, timeline_.text(timeline_.method), head.status, head.headers);
   }
+  note(entry, result);
+  pushback_ |= policy::pushes_back(head.headers);
   const bool says_when = head.status == 429 || head.status == 503;
-  policy::RetryQuestion question = question_about(result, says_when ? head.retry_after : std::nullopt);
-  question.pushback = pushes_back(head.headers);
-  if (plan_retry(question)) {
-    hold(*attempt);
-    if (backoff_ <= Nanos{0}) launch_retry();
-  } else {
-    relay(*attempt);
-  }
+  if (says_when && head.retry_after) retry_after_ = std::max(retry_after_.value_or(Nanos{0}), *head.retry_after);
+  answered(*attempt, result);
 }
 
 void Exchange::take(const HeldState& state) {
@@ -165,7 +187,7 @@ void Exchange::take(const ResponseDone& fact) {
   if (attempt == nullptr || attempt->state != State::relaying) return;
   unread_until_ = kNever;
   const AttemptRecord entry = record(*attempt);
-  if (entry.outcome == Outcome::success) settle_success();
+  settle_relayed(*attempt);
   end(*attempt, entry.outcome, entry.reason);
 }
 
@@ -180,6 +202,7 @@ void Exchange::take(const AttemptFailed& failure) {
   Attempt* attempt = find(failure.id);
   if (attempt == nullptr || attempt->state == State::held) return;
   if (attempt->state == State::relaying) {
+    settle(*attempt, policy::lesson_of_broken_answer(failure.why));
     end(*attempt, Outcome::abort, Reason::response_committed);
     return cut(failure.why, 'U');
   }
@@ -211,171 +234,21 @@ void Exchange::take(const Tick&) {
   }
   if (committed_) {
     if (now_ >= std::min(deadline_.client, unread_until_)) return cut(Reason::overall_timeout, 'P');
-    if (now_ >= settle_at_) settle_success();
+    if (now_ >= settle_at_) {
+      for (Attempt& attempt : attempts_) {
+        if (attempt.state == State::relaying) settle_relayed(attempt);
+      }
+    }
     return;
   }
+  if (now_ >= admission_.wakeup()) return take(Woken{});
   if (now_ >= deadline_.at) return give_up();
   for (Attempt& attempt : attempts_) {
     if (now_ >= attempt.expires) expire(attempt);
     if (finished_ || replied_ || committed_) return;
   }
-  if (now_ >= retry_at_) launch_retry();
-}
-
-// ---- the attempt loop -----------------------------------------------------------------------
-
-std::optional<policy::EndpointId> Exchange::choose_endpoint() {
-  const Upstream& upstream = *plan_.upstream;
-  const auto avoided = retry_of(plan_).avoid_previous_endpoint ? previous_endpoint_ : std::nullopt;
-  policy::BalanceCursor& cursor = local_.cursors[policy::index(upstream.id)];
-  return policy::choose(*upstream.endpoints, upstream.balance, avoided, cursor, local_.rng);
-}
-
-void Exchange::launch_primary() {
-  const auto endpoint = choose_endpoint();
-  if (!endpoint) {
-    const Reason why = plan_.upstream->unresolved ? Reason::dns_failure : Reason::no_healthy_endpoint;
-    timeline_.decide(since_start(), Part::balance, why);
-    return reply(why, 'P', '8');
-  }
-  if (has_body_) {
-    if (!resendable_once_seen()) order(DropReplay{});
-    order(ReadBody{});
-  }
-  ++launched_;
-  launch(AttemptKind::primary, *endpoint, reuse_for_request(), {});
-}
-
-void Exchange::launch_retry() {
-  retry_at_ = kNever;
-  const bool body_gone = has_body_ && body_overflowed_ && exposure_ != Exposure::nothing_sent;
-  if (body_gone) {
-    stop(Reason::body_not_replayable, Part::retry);
-    return give_up();
-  }
-  if (time_left(now_, deadline_.at) <= plan_.policy->deadline.min_remaining) {
-    stop(Reason::deadline_insufficient, Part::retry);
-    return give_up();
-  }
-  const auto endpoint = choose_endpoint();
-  policy::BudgetPermit permit;
-  if (plan_.budget.state != nullptr) {
-    permit = plan_.budget.state->admit(*plan_.budget.config, plan_.budget.cost, now_);
-    if (!permit) {
-      stop(Reason::budget_denied, Part::budget);
-      return give_up();
-    }
-  }
-  ++launched_;
-  launch(AttemptKind::retry, *endpoint, reuse_for_request(), std::move(permit));
-}
-
-void Exchange::launch(AttemptKind kind, policy::EndpointId endpoint, Reuse reuse, policy::BudgetPermit permit) {
-  const policy::Endpoint& target = plan_.upstream->endpoints->endpoints[policy::index(endpoint)];
-  const auto id = static_cast<AttemptId>(attempts_.size());
-  const bool asked = static_cast<bool>(permit) && kind != AttemptKind::reconnect;
-  attempts_.push_back(Attempt{.id = id,
-                              .kind = kind,
-                              .endpoint = endpoint,
-                              .started = now_,
-                              .expires = saturating_add(now_, plan_.upstream->connect_timeout),
-                              .budget = std::move(permit),
-                              .place = policy::EndpointPermit{*target.state}});
-  timeline_.attempts.push_back(AttemptRecord{.kind = kind,
-                                             .n = launched_,
-                                             .budget_asked = asked,
-                                             .budget_allowed = asked,
-                                             .upstream = plan_.upstream->id,
-                                             .upstream_name = plan_.upstream->name,
-                                             .budget_name = plan_.budget.name,
-                                             .endpoint = timeline_.keep(target.address, 64),
-                                             .start = since_start(),
-                                             .backoff = kind == AttemptKind::retry ? backoff_ : Nanos{0}});
-  previous_endpoint_ = endpoint;
-  order(StartAttempt{.id = id,
-                     .kind = kind,
-                     .upstream = plan_.upstream->id,
-                     .endpoint = endpoint,
-                     .reuse = reuse,
-                     .n = launched_,
-                     .forward = policy::forwarded_deadline(plan_.policy->deadline, deadline_.at,
-                                                           retry_of(plan_).timeout_per_attempt, now_)});
-}
-
-bool Exchange::reconnect(Attempt& attempt, const AttemptFailed& failure) {
-  const bool died_idle = failure.reused && (failure.why == Reason::reset || failure.why == Reason::closed_early);
-  if (!died_idle || reconnected_ || now_ - attempt.sent > kReconnectWindow || now_ >= deadline_.at) return false;
-  const policy::RetryQuestion question{.idempotent = idempotent_,
-                                       .exposure = std::max(exposure_, failure.exposure),
-                                       .body_replayable = !has_body_ || !body_overflowed_};
-  if (policy::why_not_resendable(retry_of(plan_), question)) return false;
-  expose(failure.exposure);
-  reconnected_ = true;
-  policy::BudgetPermit permit = std::move(attempt.budget);
-  const policy::EndpointId endpoint = attempt.endpoint;
-  end(attempt, Outcome::abort, Reason::reconnect);
-  launch(AttemptKind::reconnect, endpoint, Reuse::none, std::move(permit));
-  return true;
-}
-
-void Exchange::fail(Attempt& attempt, Reason why, Exposure exposure) {
-  expose(exposure);
-  const Classification result = policy::classify_fault(why);
-  end(attempt, result.outcome, result.reason);
-  note_failure(attempt.id, why);
-  if (!plan_retry(question_about(result, std::nullopt))) return give_up();
-  if (backoff_ <= Nanos{0}) launch_retry();
-}
-
-void Exchange::note_failure(AttemptId attempt, Reason why) noexcept {
-  if (!last_failure_ || last_failure_->attempt < attempt) last_failure_ = Failure{attempt, why};
-}
-
-void Exchange::expire(Attempt& attempt) {
-  const bool connecting = attempt.state == State::connecting;
-  const Reason why = connecting ? Reason::connect_timeout : Reason::attempt_timeout;
-  order(AbortAttempt{attempt.id, why});
-  fail(attempt, why, connecting ? Exposure::nothing_sent : Exposure::fully_sent);
-}
-
-policy::RetryQuestion Exchange::question_about(Classification result, std::optional<Nanos> retry_after) {
-  const policy::RetryConfig& config = retry_of(plan_);
-  if (!config.retry_after.honor) retry_after.reset();
-  backoff_ = policy::backoff_delay(config.backoff, launched_, backoff_, local_.rng);
-  const bool server_delay = retry_after && *retry_after > backoff_;
-  if (retry_after) backoff_ = policy::lengthen_for_retry_after(backoff_, *retry_after, local_.rng);
-  return {.committed = committed_,
-          .outcome = result.outcome,
-          .reason = result.reason,
-          .idempotent = idempotent_,
-          .exposure = exposure_,
-          .body_replayable = !has_body_ || !body_overflowed_,
-          .attempts = launched_,
-          .delay = backoff_,
-          .retry_after = retry_after,
-          .server_delay = server_delay,
-          .min_remaining = plan_.policy->deadline.min_remaining,
-          .deadline = deadline_.at};
-}
-
-/// Schedules the next attempt, or records why there is none.
-bool Exchange::plan_retry(const policy::RetryQuestion& question) {
-  if (const auto why = policy::why_no_retry(retry_of(plan_), question, now_)) {
-    stop(*why, Part::retry);
-    return false;
-  }
-  const BudgetRef& budget = plan_.budget;
-  if (budget.state != nullptr && !budget.state->peek(*budget.config, budget.cost, now_)) {
-    stop(Reason::budget_denied, Part::budget);
-    return false;
-  }
-  retry_at_ = saturating_add(now_, question.delay);
-  return true;
-}
-
-void Exchange::stop(Reason why, Part part) {
-  timeline_.stop_reason = why;
-  if (why != Reason::non_retryable) timeline_.decide(since_start(), part, why);
+  if (now_ >= retry_at_) return launch_retry();
+  if (now_ >= hedge_at_) launch_hedge();
 }
 
 // ---- its ends -------------------------------------------------------------------------------
@@ -385,6 +258,7 @@ void Exchange::hold(Attempt& attempt) {
   held_ = attempt.id;
   order(HoldResponse{attempt.id});
   const AttemptRecord entry = record(attempt);
+  settle(attempt, policy::lesson_of_answer(attempt.status, false));
   end(attempt, entry.outcome, entry.reason);
   attempt.state = State::held;
 }
@@ -393,14 +267,13 @@ void Exchange::relay(Attempt& attempt) {
   if (held_ && held_ != attempt.id) order(DropHeld{*held_});
   held_.reset();
   committed_ = true;
-  retry_at_ = kNever;
+  answered_after_ = since_start();
+  retry_at_ = hedge_at_ = kNever;
+  abort_others(attempt);
   leave_loop();
   const AttemptRecord& entry = record(attempt);
   attempt.state = State::relaying;
-  if (entry.outcome == Outcome::success && plan_.budget.state != nullptr &&
-      plan_.budget.config->type == policy::BudgetType::success_credit) {
-    settle_at_ = saturating_add(now_, kSettleAfterHead);
-  }
+  settle_at_ = settles(attempt, entry) ? saturating_add(now_, kSettleAfterHead) : kNever;
   if (has_body_) order(DropReplay{});
   timeline_.status = entry.status;
   end_reason_ = policy::request_reason(entry.status);
@@ -416,12 +289,13 @@ void Exchange::give_up() {
     for (Attempt& attempt : attempts_) {
       if (attempt.state == State::ended || attempt.state == State::held) continue;
       order(AbortAttempt{attempt.id, Reason::overall_timeout});
+      settle_abort(attempt, Reason::overall_timeout);
       end(attempt, Outcome::abort, Reason::overall_timeout);
       last_failure_ = Failure{attempt.id, Reason::overall_timeout};
     }
     if (!timeline_.stop_reason) timeline_.stop_reason = Reason::deadline_insufficient;
   }
-  retry_at_ = kNever;
+  retry_at_ = hedge_at_ = kNever;
   if (held_) {
     if (out_of_time) allow_for_unread();
     return relay(attempts_[index(*held_)]);
@@ -436,20 +310,28 @@ void Exchange::allow_for_unread() noexcept {
   if (now_ >= deadline_.client) deadline_.client = kNever;
 }
 
-void Exchange::reply(Reason why, char who, char stage) {
+/// Something of our own did not let the request through: all it had been given goes back.
+void Exchange::refuse(const Refusal& refusal, char stage) {
+  clearance_.holdings.give_back(now_);
+  clearance_ = {};
+  request_holdings_.give_back(now_);
+  decide(refusal);
+  reply(refusal.why, 'P', stage, refusal.retry_after);
+}
+
+void Exchange::reply(Reason why, char who, char stage, std::optional<Nanos> retry_after) {
   replied_ = true;
-  retry_at_ = kNever;
+  retry_at_ = hedge_at_ = kNever;
   leave_loop();
   timeline_.status = info(why).status;
   end_reason_ = why;
   end_who_ = who;
   end_stage_ = stage;
   conclude(why, who, stage);
-  const bool own_refusal = info(why).proxy_status_error == "connection_limit_reached";
   order(Reply{.status = info(why).status,
               .why = why,
-              .retry_after = own_refusal ? std::optional<Nanos>{std::chrono::seconds{1}} : std::nullopt,
-              .should_not_retry = why == Reason::deadline_too_short || why == Reason::overall_timeout || hopeless()});
+              .retry_after = retry_after_of(why, retry_after),
+              .should_not_retry = is_final(why) || hopeless()});
 }
 
 void Exchange::cut(Reason why, char who) {
@@ -458,14 +340,31 @@ void Exchange::cut(Reason why, char who) {
   finish(why, who, '9');
 }
 
-void Exchange::settle_success() noexcept {
+/// Whether anybody wants to know when an answer is whole.
+bool Exchange::settles(const Attempt& attempt, const AttemptRecord& entry) const noexcept {
+  const bool earns = entry.outcome == Outcome::success && plan_.budget.state != nullptr &&
+                     plan_.budget.config->type == policy::BudgetType::success_credit;
+  return earns || !attempt.held.circuits.empty() || !request_circuits_.empty();
+}
+
+/// An answer is whole, or has been coming for so long that it counts as whole.
+void Exchange::settle_relayed(Attempt& attempt) noexcept {
   if (settle_at_ == kNever) return;
   settle_at_ = kNever;
-  plan_.budget.state->earn(*plan_.budget.config);
+  settle(attempt, policy::lesson_of_answer(attempt.status, false));
+  settle_request(last_lesson_);
+  if (record(attempt).outcome == Outcome::success && plan_.budget.state != nullptr) {
+    plan_.budget.state->earn(*plan_.budget.config);
+  }
 }
 
 void Exchange::finish(Reason why, char who, char stage) noexcept {
   leave_loop();
+  settle_request(last_lesson_);
+  if (plan_.throttle.state != nullptr && launched_ != 0 && outcome_of(why) != RequestOutcome::client_gone) {
+    plan_.throttle.state->settle(*plan_.throttle.config, outcome_of(why) == RequestOutcome::ok, now_);
+  }
+  request_holdings_ = {};
   finished_ = true;
   conclude(why, who, stage);
 }
@@ -487,14 +386,35 @@ Exchange::Attempt* Exchange::find(AttemptId id) noexcept {
   return attempt.state == State::ended ? nullptr : &attempt;
 }
 
+/// The losers of the race close their connections at once.
+void Exchange::abort_others(const Attempt& winner) {
+  for (Attempt& attempt : attempts_) {
+    if (attempt.id == winner.id || !is_running(attempt)) continue;
+    order(AbortAttempt{attempt.id, Reason::hedge_lost});
+    settle_abort(attempt, Reason::hedge_lost);
+    end(attempt, Outcome::abort, Reason::hedge_lost);
+  }
+}
+
+std::size_t Exchange::running() const noexcept {
+  return static_cast<std::size_t>(std::ranges::count_if(attempts_, is_running));
+}
+
 void Exchange::abort_all(Reason why) {
-  retry_at_ = kNever;
+  retry_at_ = hedge_at_ = kNever;
+  if (admission_.waiting()) {
+    admission_.leave(now_);
+    note_wait();
+    clearance_.holdings.give_back(now_);
+    request_holdings_.give_back(now_);
+  }
   if (held_) order(DropHeld{*held_});
   held_.reset();
   for (Attempt& attempt : attempts_) {
     if (attempt.state == State::ended) continue;
     if (attempt.state != State::held) {
       order(AbortAttempt{attempt.id, why});
+      settle_abort(attempt, why);
       end(attempt, Outcome::abort, why);
     }
     attempt.state = State::ended;
@@ -505,7 +425,7 @@ void Exchange::abort_all(Reason why) {
 void Exchange::end(Attempt& attempt, Outcome outcome, Reason why) noexcept {
   attempt.state = State::ended;
   attempt.expires = kNever;
-  attempt.budget.release();
+  attempt.held = {};
   attempt.place.release();
   AttemptRecord& entry = record(attempt);
   if (entry.ended) return;
@@ -515,7 +435,7 @@ void Exchange::end(Attempt& attempt, Outcome outcome, Reason why) noexcept {
   entry.duration = now_ - attempt.started;
 }
 
-bool Exchange::resendable_once_seen() const noexcept { return idempotent_ || retry_of(plan_).non_idempotent; }
+bool Exchange::resendable_once_seen() const noexcept { return idempotent_ || retry().non_idempotent; }
 
 /// A request that could not be sent again must not meet a connection that may have died while idle.
 Reuse Exchange::reuse_for_request() const noexcept {

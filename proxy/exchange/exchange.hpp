@@ -21,12 +21,15 @@
 
 #include "proxy/base/bounded_vec.hpp"
 #include "proxy/exchange/action.hpp"
+#include "proxy/exchange/admission.hpp"
 #include "proxy/exchange/event.hpp"
 #include "proxy/exchange/plan.hpp"
+#include "proxy/exchange/refusal.hpp"
 #include "proxy/exchange/request_facts.hpp"
 #include "proxy/exchange/timeline.hpp"
 #include "proxy/policy/balance.hpp"
 #include "proxy/policy/budget.hpp"
+#include "proxy/policy/lesson.hpp"
 
 namespace outrigger::exchange {
 
@@ -53,18 +56,33 @@ class Exchange {
  private:
   enum class State : std::uint8_t { connecting, sending, awaiting, held, relaying, ended };
 
+  using CircuitPermits = BoundedVec<policy::CircuitPermit, kMaxOfAKind>;
+
+  /// Which stage waits, or was asked last.
+  enum class Stage : std::uint8_t { request, primary };
+
+  /// What an attempt was given to start with; it goes back when the attempt ends.
+  struct Clearance {
+    policy::EndpointId endpoint{};
+    Holdings holdings;        // of limits that count attempts
+    CircuitPermits circuits;  // of circuits that do, in the plan's order
+    policy::BudgetPermit budget;
+  };
+
   /// A running try and what it holds.
   struct Attempt {
     AttemptId id{};
     AttemptKind kind{};
     State state = State::connecting;
-    bool reused = false;
-    policy::EndpointId endpoint{};
+    std::uint8_t hedge = 0;    // k of the k-th hedge; its reconnect is still that hedge
+    std::uint16_t status = 0;  // of its answer; 0: none yet
+    Nanos head_latency{0};     // then how long that took
     TimePoint started{};
     TimePoint sent = kNever;     // first byte at the earliest, then the last
     TimePoint expires = kNever;  // its connect timeout, then its own timeout
-    policy::BudgetPermit budget;
+    bool wholly_sent = false;
     policy::EndpointPermit place;
+    Clearance held;
   };
 
   /// How the attempts so far have failed, for the answer when no other comes.
@@ -74,8 +92,11 @@ class Exchange {
   };
 
   void take(const RequestReady&);
-  void take(const BodyState& body) noexcept { body_overflowed_ |= body.overflowed; }
-  void take(const Woken&) noexcept {}
+  void take(const BodyState& body) noexcept {
+    body_overflowed_ |= body.overflowed;
+    body_complete_ |= body.complete;
+  }
+  void take(const Woken&);
   void take(const Connected& fact);
   void take(const RequestSent& fact);
   void take(const InterimHead& fact);
@@ -88,33 +109,75 @@ class Exchange {
   void take(const Cancelled& fact);
   void take(const Tick&);
 
+  // Admission.
+  void admit_request();
+  void admit_primary();
+  void admitted(Admission::Answer answer);
+  std::optional<Refusal> admit_now(Clearance& clearance) noexcept;
+  std::optional<Refusal> enter_request_circuits() noexcept;
+  void note_wait() noexcept;
+
   // The attempt loop.
-  std::optional<policy::EndpointId> choose_endpoint();
+  const policy::RetryConfig& retry() const noexcept;
+  std::optional<Refusal> ask_circuits(AttemptKind kind) const noexcept;
+  std::optional<Refusal> ask(const CircuitRef& circuit, const policy::CircuitBreaker& state,
+                             AttemptKind kind) const noexcept;
+  std::optional<Refusal> ask_endpoint(policy::EndpointId endpoint, AttemptKind kind) const noexcept;
+  std::optional<Refusal> choose_endpoint(AttemptKind kind, policy::EndpointId& chosen) noexcept;
+  std::optional<Refusal> enter_circuits(Clearance& clearance) noexcept;
+  std::optional<Refusal> clear(AttemptKind kind, const BudgetRef* budget, Clearance& clearance) noexcept;
+  static CircuitShown circuit_shown(const Clearance& clearance) noexcept;
   void launch_primary();
   void launch_retry();
-  void launch(AttemptKind kind, policy::EndpointId endpoint, Reuse reuse, policy::BudgetPermit permit);
+  void launch_hedge();
+  void begin_round() noexcept;
+  void arm_hedge() noexcept;
+  std::optional<Refusal> why_no_hedge() const noexcept;
+  std::optional<Refusal> why_no_retry_now() const noexcept;
+  void launch(AttemptKind kind, Clearance clearance, Reuse reuse, const BudgetRef& from, std::uint8_t hedge = 0);
   bool reconnect(Attempt& attempt, const AttemptFailed& failure);
+  void answered(Attempt& attempt, policy::Classified result);
+  void win(Attempt& attempt, policy::Classified result);
+  void lose(Attempt& attempt, policy::Classified result);
+  void after_round(policy::Classified result, Attempt* answer);
   void fail(Attempt& attempt, Reason why, Exposure exposure);
   void note_failure(AttemptId attempt, Reason why) noexcept;
+
+  // What attempts teach.
+  policy::Classified classify(Reason fault) const noexcept;
+  void note(AttemptRecord& entry, const policy::Classified& result) noexcept;
+  void sample(const Attempt& attempt, const policy::Lesson& lesson) noexcept;
+  void settle(Attempt& attempt, const policy::Lesson& lesson) noexcept;
+  void settle_abort(Attempt& attempt, Reason why) noexcept;
+  void settle_request(const policy::Lesson& lesson) noexcept;
+  Nanos waited(const Attempt& attempt) const noexcept;
   void expire(Attempt& attempt);
   bool plan_retry(const policy::RetryQuestion& question);
-  policy::RetryQuestion question_about(policy::Classification result, std::optional<Nanos> retry_after);
-  void stop(Reason why, Part part);
+  policy::RetryQuestion question_about(policy::Classified result);
+  void stop(const Refusal& refusal);
+  void decide(const Refusal& refusal) noexcept;
 
   // Its ends.
   void hold(Attempt& attempt);
   void relay(Attempt& attempt);
   void give_up();
   void allow_for_unread() noexcept;
-  void reply(Reason why, char who, char stage);
+  void refuse(const Refusal& refusal, char stage);
+  void reply(Reason why, char who, char stage, std::optional<Nanos> retry_after = std::nullopt);
   void cut(Reason why, char who);
-  void settle_success() noexcept;
+  bool settles(const Attempt& attempt, const AttemptRecord& entry) const noexcept;
+  void settle_relayed(Attempt& attempt) noexcept;
   void conclude(Reason why, char who, char stage) noexcept;
   void finish(Reason why, char who, char stage) noexcept;
 
   // The attempt table.
   Attempt* find(AttemptId id) noexcept;
   void abort_all(Reason why);
+  void abort_others(const Attempt& winner);
+  static bool is_running(const Attempt& attempt) noexcept {
+    return attempt.state == State::connecting || attempt.state == State::sending || attempt.state == State::awaiting;
+  }
+  std::size_t running() const noexcept;
   void end(Attempt& attempt, policy::Outcome outcome, Reason why) noexcept;
   AttemptRecord& record(const Attempt& attempt) noexcept { return timeline_.attempts[index(attempt.id)]; }
 
@@ -130,6 +193,15 @@ class Exchange {
   WorkerLocal& local_;
   Timeline& timeline_;
 
+  RateLimitKeys keys_{};
+  Admission admission_;
+  Stage stage_ = Stage::request;
+  Clearance clearance_;              // of the primary, while it waits
+  Holdings request_holdings_;        // of limits that count requests
+  CircuitPermits request_circuits_;  // of circuits that do
+  policy::Lesson last_lesson_;
+  std::optional<Nanos> answered_after_;  // from the start to the head that is relayed
+
   TimePoint now_{};
   Actions* out_ = nullptr;  // of the fact being taken
 
@@ -139,17 +211,30 @@ class Exchange {
   TimePoint settle_at_ = kNever;     // when a response under way counts as a success
   TimePoint unread_until_ = kNever;  // when a response relayed at the deadline must be whole
   Nanos backoff_{0};                 // the delay drawn last
+  TimePoint round_at_{};             // when the first attempt of the present round started
+  TimePoint hedge_at_ = kNever;      // when the next hedge of it is due
+  std::optional<Nanos> hedge_delay_;
+  std::optional<Nanos> retry_after_;  // the longest that an answer of this round asked for
   std::optional<Nanos> client_deadline_;
   std::optional<policy::EndpointId> previous_endpoint_;
   std::optional<AttemptId> held_;
+  bool held_is_final_ = false;                  // nothing but a success of those still running is better
   std::optional<Failure> last_failure_;         // of the attempt launched last
   Exposure exposure_ = Exposure::nothing_sent;  // of the request, by any attempt
-  std::uint8_t launched_ = 0;                   // attempts that count; reconnects do not
+  std::uint8_t launched_ = 0;                   // attempts, without reconnects
+  std::uint8_t rounds_ = 0;                     // of them those that are no hedges
+  std::uint8_t hedges_ = 0;                     // and those that are
+  std::uint8_t round_hedges_ = 0;               // due in this round so far, launched or not
+  bool pushback_ = false;                       // an answer of this round asked not to be tried again
   bool deadline_unreadable_ = false;
+  Priority priority_ = Priority::standard;
   bool idempotent_ = false;
+  bool hedges_allowed_ = false;  // by the policy and the request's method
+  bool safe_method_ = false;
   bool has_body_ = false;
   bool body_fits_replay_ = true;
   bool body_overflowed_ = false;
+  bool body_complete_ = false;
   bool reconnected_ = false;
   bool in_loop_ = false;
   bool committed_ = false;

@@ -9,11 +9,22 @@
 #include <vector>
 
 #include "proxy/base/rng.hpp"
+#include "proxy/policy/adaptive_limit.hpp"
+#include "proxy/policy/adaptive_throttle.hpp"
 #include "proxy/policy/balance.hpp"
 #include "proxy/policy/budget.hpp"
+#include "proxy/policy/bulkhead.hpp"
+#include "proxy/policy/circuit_breaker.hpp"
+#include "proxy/policy/classifier.hpp"
+#include "proxy/policy/hedge.hpp"
+#include "proxy/policy/keyed_rate_limit.hpp"
 #include "proxy/policy/policy.hpp"
+#include "proxy/policy/rate_limit.hpp"
 
 namespace outrigger::exchange {
+
+/// The most instances of one mechanism that a policy may refer to.
+inline constexpr std::size_t kMaxOfAKind = 4;
 
 struct Upstream {
   std::string_view name;
@@ -32,11 +43,50 @@ struct BudgetRef {
   double cost = 1;
 };
 
+/// Whether and when a policy sends the request once more before the first answer.
+struct HedgeRef {
+  const policy::HedgeConfig* config = nullptr;  // nullptr: it does not
+  policy::HedgeTrigger* trigger = nullptr;
+  BudgetRef budget;
+};
+
+/// A circuit as a policy refers to it; with a scope of endpoints there is one for each.
+struct CircuitRef {
+  std::string_view name;
+  const policy::CircuitConfig* config = nullptr;
+  policy::CircuitBreaker* state = nullptr;
+  std::vector<policy::CircuitBreaker*> by_endpoint;  // by EndpointId of the route's upstream
+
+  bool per_endpoint() const noexcept { return !by_endpoint.empty(); }
+};
+
+/// A limit as a policy refers to it: numbers of this snapshot, a state that outlives it.
+template <class Config, class State>
+struct LimitRef {
+  std::string_view name;
+  const Config* config = nullptr;
+  State* state = nullptr;
+};
+using ThrottleRef = LimitRef<policy::AdaptiveThrottleConfig, policy::AdaptiveThrottle>;
+using BulkheadRef = LimitRef<policy::BulkheadConfig, policy::Bulkhead>;
+using AdaptiveLimitRef = LimitRef<policy::AdaptiveLimitConfig, policy::AdaptiveLimit>;
+struct RateLimitRef : LimitRef<policy::RateLimitConfig, policy::RateLimit> {
+  policy::KeyedRateLimit* keyed = nullptr;  // instead of `state`, where requests are told apart
+};
+
 /// Names are interned for the life of the process, so that a timeline may outlive the snapshot.
 struct Plan {
   const policy::Policy* policy = nullptr;
   const Upstream* upstream = nullptr;
   BudgetRef budget;
+  HedgeRef hedge;
+  // Several of a kind are in the order of their names, whatever the file's order.
+  std::vector<CircuitRef> circuits;
+  std::vector<RateLimitRef> rate_limits;
+  std::vector<BulkheadRef> bulkheads;
+  ThrottleRef throttle;
+  AdaptiveLimitRef adaptive_limit;
+  const policy::Classifier* classifier = nullptr;  // nullptr: the built-in one
   std::string_view policy_key;
   std::string_view policy_id;
   std::string_view route;

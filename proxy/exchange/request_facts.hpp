@@ -8,7 +8,10 @@
 #include <optional>
 #include <string_view>
 
+#include "proxy/base/header_view.hpp"
+#include "proxy/base/priority.hpp"
 #include "proxy/base/time.hpp"
+#include "proxy/base/wakeups.hpp"
 
 namespace outrigger::exchange {
 
@@ -24,9 +27,12 @@ struct RequestFacts {
   std::string_view method;
   std::string_view path;  // without query unless that is to be logged
   std::string_view listener;
-  std::string_view priority = "standard";  // interned, as is the listener
-  std::string_view logged_fields;          // the inside of a JSON object: request fields named for the access log
-  std::int64_t wall_start_us = 0;          // Unix time, for people only
+  Priority priority = Priority::standard;
+  Ticket ticket;                   // by which a wait of this request is woken
+  std::string_view client_ip;      // for limits by key
+  HeaderView fields;               // of the request
+  std::string_view logged_fields;  // the inside of a JSON object: request fields named for the access log
+  std::int64_t wall_start_us = 0;  // Unix time, for people only
 };
 
 }  // namespace outrigger::exchange

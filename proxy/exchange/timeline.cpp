@@ -36,7 +36,7 @@ void record_request(Timeline& timeline, TimePoint now, const RequestFacts& facts
   timeline.method = timeline.keep(facts.method, 32);
   timeline.path = timeline.keep(facts.path, Timeline::kMaxPath);
   timeline.logged_fields = timeline.keep(facts.logged_fields, Timeline::kMaxLoggedFields);
-  timeline.priority = facts.priority;
+  timeline.priority = to_string(facts.priority);
 }
 
 void record_refusal(Timeline& timeline, TimePoint now, const RequestFacts& facts, Reason why, char who, char stage,

@@ -33,11 +33,27 @@ constexpr std::string_view to_string(RequestOutcome outcome) noexcept {
 RequestOutcome outcome_of(Reason reason) noexcept;
 
 /// Which mechanism a decision came from.
-enum class Part : std::uint8_t { edge, deadline, retry, budget, balance };
+enum class Part : std::uint8_t {
+  edge,
+  deadline,
+  retry,
+  budget,
+  balance,
+  hedge,
+  circuit,
+  rate_limit,
+  throttle,
+  bulkhead,
+  adaptive_limit
+};
 constexpr std::string_view to_string(Part part) noexcept {
-  constexpr std::string_view kNames[] = {"edge", "deadline", "retry", "budget", "balance"};
+  constexpr std::string_view kNames[] = {"edge",    "deadline",   "retry",    "budget",   "balance",       "hedge",
+                                         "circuit", "rate_limit", "throttle", "bulkhead", "adaptive_limit"};
   return kNames[static_cast<std::size_t>(part)];
 }
+
+/// As what the circuits let an attempt through.
+enum class CircuitShown : std::uint8_t { none, closed, half_open };
 
 inline constexpr Nanos kAbsent{-1};
 inline constexpr std::uint8_t kNoAttempt = 0xff;
@@ -55,6 +71,7 @@ struct AttemptRecord {
   bool ended = false;
   bool budget_asked = false;
   bool budget_allowed = false;
+  CircuitShown circuit = CircuitShown::none;
   policy::Outcome outcome{};
   Reason reason{};
   std::uint16_t status = 0;
@@ -62,19 +79,35 @@ struct AttemptRecord {
   std::string_view upstream_name;  // interned
   std::string_view budget_name;    // interned
   TextRef endpoint;
-  Nanos start{0};  // since the request's start
+  TextRef reason_text;  // what a classifier's rule calls it; empty: the reason's name
+  Nanos start{0};       // since the request's start
   Nanos backoff{0};
   Nanos connect = kAbsent;  // absent on a reused connection
   Nanos ttfb = kAbsent;     // since the attempt's start
   Nanos duration = kAbsent;
 };
 
-/// A refusal or a suppression.
+/// A refusal or a suppression; with `would` one that was only computed.
 struct Decision {
   Nanos at{0};
   Part part{};
   Reason reason{};
   std::uint8_t attempt = kNoAttempt;
+  bool would = false;
+  std::string_view name;  // of the limit or circuit, interned
+};
+
+/// What a rate limit answered.
+struct RateLimitDecision {
+  std::string_view name;  // interned
+  bool allowed = false;
+};
+
+/// Time spent waiting, by what was waited for.
+struct Waits {
+  Nanos rate_limit{0};
+  Nanos bulkhead{0};
+  Nanos adaptive_limit{0};
 };
 
 struct TimelineScalars {
@@ -93,6 +126,7 @@ struct TimelineScalars {
   Nanos duration = kAbsent;
   Nanos deadline = kAbsent;  // time allowed, counted from the start
   Nanos queued{0};
+  Waits waits;  // of which
   std::uint64_t generation = 0;
   std::uint64_t bytes_in = 0;   // of the request's body, measured by the edge
   std::uint64_t bytes_out = 0;  // sent to the client, head included
@@ -103,10 +137,12 @@ struct TimelineScalars {
   char who = '-';    // who ended it: D, U, P, or '-' for nobody
   char stage = 'a';  // in which stage, one hex digit
   bool truncated = false;
+  std::uint8_t hedges_suppressed = 0;
 };
 
 struct Timeline : TimelineScalars {
   static constexpr std::size_t kMaxDecisions = 32;
+  static constexpr std::size_t kMaxRateLimitDecisions = 16;
   static constexpr std::size_t kTextBytes = 1536;
   static constexpr std::size_t kMaxPath = 512;
   static constexpr std::size_t kMaxRequestId = 128;
@@ -114,6 +150,7 @@ struct Timeline : TimelineScalars {
 
   BoundedVec<AttemptRecord, kMaxAttempts> attempts;
   BoundedVec<Decision, kMaxDecisions> decisions;
+  BoundedVec<RateLimitDecision, kMaxRateLimitDecisions> rate_limits;
 
   /// Copies `text`, at most `limit` bytes of it and no more than there is room for; what is cut off is marked.
   TextRef keep(std::string_view text, std::size_t limit) noexcept {
@@ -129,7 +166,13 @@ struct Timeline : TimelineScalars {
   std::string_view texts() const noexcept { return {text_, text_used_}; }
 
   void decide(Nanos at, Part part, Reason why, std::uint8_t attempt = kNoAttempt) noexcept {
-    if (!decisions.try_push_back({at, part, why, attempt})) truncated = true;
+    decide({.at = at, .part = part, .reason = why, .attempt = attempt});
+  }
+  void decide(const Decision& decision) noexcept {
+    if (!decisions.try_push_back(decision)) truncated = true;
+  }
+  void note_rate_limit(std::string_view name, bool allowed) noexcept {
+    if (!rate_limits.try_push_back({name, allowed})) truncated = true;
   }
 
   Timeline() noexcept {}
@@ -139,6 +182,7 @@ struct Timeline : TimelineScalars {
     static_cast<TimelineScalars&>(*this) = other;
     attempts = other.attempts;
     decisions = other.decisions;
+    rate_limits = other.rate_limits;
     text_used_ = other.text_used_;
     std::memcpy(text_, other.text_, text_used_);
     return *this;
@@ -149,6 +193,7 @@ struct Timeline : TimelineScalars {
     static_cast<TimelineScalars&>(*this) = TimelineScalars{};
     attempts.clear();
     decisions.clear();
+    rate_limits.clear();
     text_used_ = 0;
   }
 

@@ -255,6 +255,20 @@ bool is_loop(const FieldList& fields, std::string_view instance) noexcept {
   return false;
 }
 
+std::optional<std::string_view> forwarded_for(const FieldList& fields, std::uint32_t n) noexcept {
+  for (std::size_t i = fields.size(); i-- > 0;) {
+    if (fields.id(i) != FieldId::x_forwarded_for) continue;
+    std::string_view list = fields[i].value;
+    while (!list.empty()) {
+      const std::size_t comma = list.rfind(',');
+      const std::string_view last = trimmed(comma == std::string_view::npos ? list : list.substr(comma + 1));
+      list = comma == std::string_view::npos ? std::string_view{} : list.substr(0, comma);
+      if (!last.empty() && --n == 0) return last;
+    }
+  }
+  return std::nullopt;
+}
+
 bool is_last_forward(const RequestHead& head) noexcept {
   const MaxForwards forwards = max_forwards(head);
   return forwards.valid && forwards.left == 0;

@@ -60,6 +60,10 @@ struct AttemptTail {
 /// Appends what differs between attempts, and the empty line.
 void append_attempt_tail(const AttemptTail& tail, Buffer& out);
 
+/// The n-th address of X-Forwarded-For from the right (1 = the last), which the n-th trusted proxy in front of us
+/// wrote; nullopt where there are fewer.
+std::optional<std::string_view> forwarded_for(const FieldList& fields, std::uint32_t n) noexcept;
+
 /// Whether Via already names this instance twice.
 bool is_loop(const FieldList& fields, std::string_view instance) noexcept;
 

@@ -15,12 +15,12 @@
 
 namespace outrigger::net {
 
-enum class BufferKind : std::uint8_t { replay, held };
+enum class BufferKind : std::uint8_t { replay, held, cache };
 
 class BufferAccount {
  public:
-  static constexpr std::size_t kKinds = 2;
-  static constexpr const char* kNames[kKinds] = {"replay", "held"};
+  static constexpr std::size_t kKinds = 3;
+  static constexpr const char* kNames[kKinds] = {"replay", "held", "cache"};
 
   explicit BufferAccount(std::uint64_t limit) noexcept : limit_(limit) {}
 
@@ -28,18 +28,12 @@ class BufferAccount {
 
   /// Charges `bytes` if they fit below the limit with all that is charged.
   bool charge(BufferKind kind, std::uint64_t bytes) noexcept {
-    const std::int64_t kept = used(BufferKind::replay) + used(BufferKind::held);
-    if (kept + static_cast<std::int64_t>(bytes) > static_cast<std::int64_t>(limit_.load(std::memory_order_relaxed))) {
-      return false;
-    }
+    if (used() + static_cast<std::int64_t>(bytes) > limit()) return false;
     add(kind, static_cast<std::int64_t>(bytes));
     return true;
   }
   /// Whether anything more may be kept.
-  bool room() const noexcept {
-    return used(BufferKind::replay) + used(BufferKind::held) <
-           static_cast<std::int64_t>(limit_.load(std::memory_order_relaxed));
-  }
+  bool room() const noexcept { return used() < limit(); }
   /// Counts bytes that have to be kept whatever the limit (and negative ones that are kept no longer).
   void add(BufferKind kind, std::int64_t bytes) noexcept {
     used_[static_cast<std::size_t>(kind)].value.fetch_add(bytes, std::memory_order_relaxed);
@@ -49,6 +43,11 @@ class BufferAccount {
   }
 
  private:
+  std::int64_t limit() const noexcept { return static_cast<std::int64_t>(limit_.load(std::memory_order_relaxed)); }
+  std::int64_t used() const noexcept {
+    return used(BufferKind::replay) + used(BufferKind::held) + used(BufferKind::cache);
+  }
+
   std::atomic<std::uint64_t> limit_;
   std::array<Padded<std::atomic<std::int64_t>>, kKinds> used_;
 };

@@ -38,7 +38,9 @@ void ExchangeDriver::begin(Downstream& downstream, Ref<View> view, const Request
   head_base_ = head_.size();
 
   timeline_.reset();
-  exchange_.emplace(route_->plan, request.facts, edge_.loop.local, timeline_);
+  exchange::RequestFacts facts = request.facts;
+  facts.ticket = ticket();
+  exchange_.emplace(route_->plan, facts, edge_.loop.local, timeline_);
   telemetry::begin(*row_->policy);
   if (has_body_) {
     body_.begin(request.replay_limit, request.facts.body_fits_replay);
@@ -88,7 +90,7 @@ void ExchangeDriver::finish() {
   for (std::size_t i = 0; i < attempts_used_; ++i) end_attempt(attempts_[i]);
   timeline_.bytes_in = bytes_in_;
   timeline_.bytes_out = downstream_->bytes_sent();
-  telemetry::record(timeline_, *row_->policy, *row_->attempts, row_->budget);
+  telemetry::record(timeline_, *row_);
   edge_.record(timeline_);
   exchange_.reset();
   body_.end();

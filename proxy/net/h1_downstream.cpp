@@ -19,8 +19,6 @@ using telemetry::Direction;
 // Below this, copying a body behind its head is cheaper than handing the kernel two pieces.
 constexpr std::size_t kCopyBody = 8 * 1024;
 
-constexpr std::string_view kPriorities[] = {"low", "standard", "critical"};
-
 std::string_view trace_id_of(const http::FieldList& fields) noexcept {
   const auto parent = fields.find(http::FieldId::traceparent);
   return parent && parent->size() >= 35 ? parent->substr(3, 32) : std::string_view{};
@@ -227,7 +225,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
   policy_ = plan.plan.policy_key;
 
   const auto deadline = http::incoming_deadline(fields, plan.accept);
-  const std::string_view priority = priority_of(fields, plan.priority);
+  const Priority priority = priority_of(fields, plan.priority);
   const http::RequestForward forward{.instance = snapshot.instance,
                                      .path = target->path,
                                      .query = target->query,
@@ -235,7 +233,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                                      .host = plan.host,
                                      .client_ip = peer_,
                                      .request_id = request_id(),
-                                     .priority = priority,
+                                     .priority = to_string(priority),
                                      .trusted = info_.trusted};
   const std::uint64_t replay = plan.plan.policy->retry ? plan.plan.policy->retry->replay_buffer_bytes
                                                        : policy::RetryConfig{}.replay_buffer_bytes;
@@ -264,6 +262,8 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                             .path = shown_path,
                             .listener = info_.name,
                             .priority = priority,
+                            .client_ip = client_ip(fields),
+                            .fields = fields.view(),
                             .logged_fields = fields_to_log(fields),
                             .wall_start_us = loop().wall_us()},
                   .replay_limit = replay,
@@ -277,15 +277,18 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
   return used;
 }
 
-/// The route's priority, else what a trusted client asks for, else standard; as a text that lasts.
-std::string_view H1Downstream::priority_of(const http::FieldList& fields, std::string_view fixed) const noexcept {
+/// The route's priority, else what a trusted client asks for, else standard.
+Priority H1Downstream::priority_of(const http::FieldList& fields, std::optional<Priority> fixed) const noexcept {
+  if (fixed) return *fixed;
   const auto asked = fields.find(http::FieldId::x_request_priority);
-  const bool believed = fixed.empty() && asked && edge_.view->listeners[info_.index]->trust_priority;
-  const std::string_view wanted = believed ? *asked : fixed;
-  for (const std::string_view priority : kPriorities) {
-    if (wanted == priority) return priority;
-  }
-  return kPriorities[1];
+  if (!asked || !edge_.view->listeners[info_.index]->trust_priority) return Priority::standard;
+  return parse_priority(*asked).value_or(Priority::standard);
+}
+
+/// Whom limits by address count: the peer, or whom trusted proxies in front of us say they had.
+std::string_view H1Downstream::client_ip(const http::FieldList& fields) const noexcept {
+  const std::uint32_t hops = edge_.view->listeners[info_.index]->trusted_hops;
+  return hops == 0 ? std::string_view{peer_} : http::forwarded_for(fields, hops).value_or(peer_);
 }
 
 /// The fields that the access log names, as the inside of a JSON object; whole ones only, as many as there is room for.

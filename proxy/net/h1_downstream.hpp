@@ -119,7 +119,8 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   bool closes() const noexcept;
   std::span<const Field> debug_fields();
   std::string_view fields_to_log(const http::FieldList& fields);
-  std::string_view priority_of(const http::FieldList& fields, std::string_view fixed) const noexcept;
+  Priority priority_of(const http::FieldList& fields, std::optional<Priority> fixed) const noexcept;
+  std::string_view client_ip(const http::FieldList& fields) const noexcept;
   std::string_view request_id() const noexcept { return {request_id_, request_id_size_}; }
 
   void rearm();

@@ -14,15 +14,11 @@
 #include "proxy/config/snapshot.hpp"
 #include "proxy/net/connection_pool.hpp"
 #include "proxy/net/intrusive.hpp"
-#include "proxy/telemetry/metric_shard.hpp"
+#include "proxy/telemetry/record.hpp"
 
 namespace outrigger::net {
 
-struct RouteRow {
-  telemetry::PolicyRow* policy = nullptr;
-  telemetry::AttemptRow* attempts = nullptr;
-  telemetry::BudgetRow* budget = nullptr;
-};
+using RouteRow = telemetry::RouteRows;
 
 struct View final : Counted<View> {
   std::shared_ptr<const config::Snapshot> snapshot;

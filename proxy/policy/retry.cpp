@@ -6,7 +6,8 @@ namespace {
 bool retryable(const RetryConfig& config, const RetryQuestion& question) noexcept {
   if (question.outcome != Outcome::retryable) return false;
   // 429 says "not now": without a time to come back at, another attempt is only more load.
-  return question.reason != Reason::http_429 || (config.retry_after.honor && question.retry_after.has_value());
+  return question.by_rule || question.reason != Reason::http_429 ||
+         (config.retry_after.honor && question.retry_after.has_value());
 }
 
 bool body_allows(const RetryQuestion& question) noexcept {

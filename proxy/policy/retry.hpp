@@ -40,6 +40,7 @@ struct RetryQuestion {
   bool committed = false;
   Outcome outcome = Outcome::retryable;
   Reason reason = Reason::success;
+  bool by_rule = false;   // a classifier's own rule said so: a 429 then needs no Retry-After
   bool pushback = false;  // the upstream asked not to be tried again
   bool idempotent = false;
   Exposure exposure = Exposure::fully_sent;

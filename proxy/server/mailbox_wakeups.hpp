@@ -13,10 +13,10 @@ namespace outrigger::server {
 
 class MailboxWakeups final : public Wakeups {
  public:
-  /// `workers` is complete before the first grant and outlives the last.
+  /// `workers` is complete before the first wake and outlives the last.
   explicit MailboxWakeups(Worker::Workers& workers) noexcept : workers_(workers) {}
 
-  void grant(const Ticket& ticket) noexcept override {
+  void wake(const Ticket& ticket) noexcept override {
     Worker& worker = *workers_[ticket.worker];
     worker.post([&worker, ticket] { worker.edge().wake(ticket, true); });
   }

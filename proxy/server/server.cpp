@@ -22,6 +22,7 @@
 #include "proxy/net/exchange_driver.hpp"
 #include "proxy/net/socket_address.hpp"
 #include "proxy/server/cpus.hpp"
+#include "proxy/server/state_views.hpp"
 #include "proxy/server/version.hpp"
 #include "proxy/telemetry/timeline_json.hpp"
 
@@ -31,6 +32,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr Nanos kQuietPoll = std::chrono::milliseconds{20};
+constexpr Nanos kCircuitTick = std::chrono::milliseconds{10};
 
 std::string make_instance(const config::Config& config) {
   if (config.instance) return *config.instance;
@@ -99,8 +101,9 @@ Server::Server(config::Config config, ServerOptions options)
       account_(first_config_.buffer_memory_bytes),
       metrics_(worker_count_, first_config_.telemetry.histogram_buckets_s),
       log_(log_config(first_config_, options_), worker_count_, &net::wall_now_us),
-      registry_(worker_count_),
-      timer_(io_.get_executor()) {}
+      registry_(worker_count_, {wakeups_, cache_memory_, &net::entropy}),
+      timer_(io_.get_executor()),
+      clock_(io_.get_executor()) {}
 
 Server::~Server() = default;
 
@@ -130,6 +133,7 @@ int Server::run() {
     worker->start();
   }
   stage_ = Stage::serving;
+  tick_circuits();
   const std::string ready = ready_line();
   log_.control().write(telemetry::LogLevel::info, "ready",
                        {{"version", kVersion}, {"instance", instance_}, {"workers", std::int64_t{worker_count_}}});
@@ -220,6 +224,7 @@ void Server::make_export() {
     }
     return levels;
   };
+  sources.policies = [this] { return levels_of(*snapshot_, net::steady_now()); };
   sources.buffer_bytes = [this] {
     std::vector<telemetry::KindValue> values;
     for (std::size_t i = 0; i < net::BufferAccount::kKinds; ++i) {
@@ -297,8 +302,9 @@ void Server::reload(std::function<void(admin::ReloadResult)> done) {
   }
   ++config_levels_.reloads_succeeded;
   if (next->content_hash == snapshot_->content_hash) return done({true, snapshot_->generation, {}});
-  for (const std::string& name : config::renewed_budgets(*snapshot_, *next)) {
-    log_.control().write(telemetry::LogLevel::info, "a budget of another structure begins anew", {{"budget", name}});
+  for (const config::Renewed& renewed : config::renewed_states(*snapshot_, *next)) {
+    log_.control().write(telemetry::LogLevel::info, "another structure: the state begins anew",
+                         {{"kind", renewed.kind}, {"name", renewed.name}});
   }
   snapshot_ = next;
   config_levels_.generation = next->generation;
@@ -306,6 +312,8 @@ void Server::reload(std::function<void(admin::ReloadResult)> done) {
   log_.control().write(telemetry::LogLevel::info, "reloaded",
                        {{"generation", static_cast<std::int64_t>(next->generation)}});
 
+  config::take_effect(*next, net::steady_now());
+  tick_circuits();
   // The answer is given once every worker has it in force.
   auto waiting = std::make_shared<std::size_t>(workers_.size());
   for (auto& worker : workers_) {
@@ -316,6 +324,17 @@ void Server::reload(std::function<void(admin::ReloadResult)> done) {
       });
     });
   }
+}
+
+/// Circuits move by the clock alone too, so that what is shown of them is true without traffic.
+void Server::tick_circuits() {
+  if (snapshot_->circuits.empty()) return;
+  const TimePoint now = net::steady_now();
+  for (const auto& [name, circuit] : snapshot_->circuits) circuit.state->tick(circuit.config, now, rng_);
+  clock_.expires_after(kCircuitTick);
+  clock_.async_wait([this](const net::error_code& error) {
+    if (!error) tick_circuits();
+  });
 }
 
 // ---- signals and the end ----------------------------------------------------------------------
@@ -414,20 +433,31 @@ std::string Server::config_json() {
   return document.dump(2);
 }
 
-std::string Server::budgets_json() {
-  ordered_json list = ordered_json::array();
-  for (const auto& [name, budget] : snapshot_->budgets) {
-    const policy::BudgetConfig& config = snapshot_->budget_configs.at(name);
-    constexpr std::array kTypes = {"ratio", "window", "token_bucket", "success_credit", "unlimited"};
-    list.push_back({{"name", name},
-                    {"type", kTypes[static_cast<std::size_t>(config.type)]},
-                    {"available", config.type == policy::BudgetType::unlimited
-                                      ? ordered_json(nullptr)
-                                      : ordered_json(budget->available(config, net::steady_now()))},
-                    {"requests_in_flight", budget->requests_in_flight()},
-                    {"extras_in_flight", budget->extras_in_flight()}});
+namespace {
+
+std::string only(const char* name, ordered_json list) { return ordered_json{{name, std::move(list)}}.dump(); }
+
+}  // namespace
+
+std::string Server::budgets_json() { return only("budgets", view_budgets(*snapshot_, net::steady_now())); }
+std::string Server::circuits_json() { return only("circuits", view_circuits(*snapshot_, net::steady_now())); }
+std::string Server::rate_limits_json() { return only("rate_limits", view_rate_limits(*snapshot_, net::steady_now())); }
+std::string Server::bulkheads_json() { return only("bulkheads", view_bulkheads(*snapshot_)); }
+std::string Server::adaptive_limits_json() { return only("adaptive_limits", view_adaptive_limits(*snapshot_)); }
+std::string Server::adaptive_throttles_json() {
+  return only("adaptive_throttles", view_adaptive_throttles(*snapshot_, net::steady_now()));
+}
+
+std::optional<std::string> Server::command_circuit(std::string_view name, admin::CircuitCommand command) {
+  if (!command_circuits(*snapshot_, name, command)) return std::nullopt;
+  constexpr std::array<std::string_view, 4> kCommands = {"reset", "force_open", "force_close", "auto"};
+  log_.control().write(telemetry::LogLevel::warn, "a circuit was commanded",
+                       {{"circuit", name}, {"command", kCommands[static_cast<std::size_t>(command)]}});
+  ordered_json of_name = ordered_json::array();
+  for (ordered_json& circuit : view_circuits(*snapshot_, net::steady_now())) {
+    if (circuit["name"] == name) of_name.push_back(std::move(circuit));
   }
-  return ordered_json{{"budgets", std::move(list)}}.dump();
+  return only("circuits", std::move(of_name));
 }
 
 std::string Server::upstreams_json() {
@@ -449,6 +479,7 @@ std::string Server::policies_json() {
   ordered_json list = ordered_json::array();
   for (auto& [key, policy] : all.items()) {
     policy["key"] = key;
+    policy["state"] = view_policy(*snapshot_, key, net::steady_now());
     list.push_back(policy);
   }
   return ordered_json{{"policies", std::move(list)}}.dump();
@@ -460,6 +491,7 @@ std::optional<std::string> Server::policy_json(std::string_view key) {
   if (found == all.end()) return std::nullopt;
   ordered_json policy = *found;
   policy["key"] = key;
+  policy["state"] = view_policy(*snapshot_, key, net::steady_now());
   return policy.dump();
 }
 

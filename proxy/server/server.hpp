@@ -24,6 +24,7 @@
 #include "proxy/config/load.hpp"
 #include "proxy/config/snapshot.hpp"
 #include "proxy/net/asio.hpp"
+#include "proxy/server/cache_memory.hpp"
 #include "proxy/server/mailbox_wakeups.hpp"
 #include "proxy/server/worker.hpp"
 #include "proxy/telemetry/log.hpp"
@@ -55,6 +56,11 @@ class Server final : private admin::AdminBackend {
   std::string metrics_text() override { return export_->text(); }
   std::string config_json() override;
   std::string budgets_json() override;
+  std::string circuits_json() override;
+  std::string rate_limits_json() override;
+  std::string bulkheads_json() override;
+  std::string adaptive_limits_json() override;
+  std::string adaptive_throttles_json() override;
   std::string upstreams_json() override;
   std::string policies_json() override;
   std::optional<std::string> policy_json(std::string_view key) override;
@@ -63,6 +69,7 @@ class Server final : private admin::AdminBackend {
                  std::function<void(std::vector<std::string>)> done) override;
   void timeline(const std::string& request_id, std::function<void(std::optional<std::string>)> done) override;
   void reload(std::function<void(admin::ReloadResult)> done) override;
+  std::optional<std::string> command_circuit(std::string_view name, admin::CircuitCommand command) override;
   void drain() override { begin_drain(false, false); }
   bool set_log_level(std::string_view level) override;
 
@@ -78,6 +85,7 @@ class Server final : private admin::AdminBackend {
 
   void ask(Worker& worker, std::function<void()> task);
 
+  void tick_circuits();
   void begin_drain(bool at_once, bool then_exit);
   void close_listeners();
   void wait_for_quiet();
@@ -94,16 +102,19 @@ class Server final : private admin::AdminBackend {
   net::BufferAccount account_;
   telemetry::MetricRegistry metrics_;
   telemetry::Log log_;
+  MailboxWakeups wakeups_{workers_};
+  CacheMemory cache_memory_{account_};
   config::StateRegistry registry_;
   std::shared_ptr<const config::Snapshot> snapshot_;
   Worker::Workers workers_;
-  MailboxWakeups wakeups_{workers_};
   std::vector<std::string> listening_;  // the addresses that were bound, by listener
   std::unique_ptr<telemetry::PrometheusExport> export_;
   std::unique_ptr<admin::AdminServer> admin_;
   struct Signals;
   std::unique_ptr<Signals> signals_;
   net::SteadyTimer timer_;
+  net::SteadyTimer clock_;  // of circuits
+  Rng rng_{net::entropy()};
 
   Stage stage_ = Stage::starting;
   bool exit_when_drained_ = false;

@@ -45,10 +45,7 @@ void Worker::use(std::shared_ptr<const config::Snapshot> snapshot) {
   telemetry::MetricRegistry& metrics = *setup_.metrics;
   const std::uint32_t me = setup_.index;
   for (const config::RoutePlan& row : snapshot->plans) {
-    const std::string_view budget = row.plan.budget.name;
-    view->rows.push_back({.policy = metrics.policy_row(me, row.plan.policy_key),
-                          .attempts = metrics.attempt_row(me, row.plan.policy_key, row.plan.upstream->name),
-                          .budget = budget.empty() ? nullptr : metrics.budget_row(me, budget)});
+    view->rows.push_back(telemetry::route_rows(metrics, me, row.plan));
   }
   std::map<std::string, net::Ref<net::ConnectionPool>> pools;
   for (std::size_t i = 0; i < snapshot->upstreams.size(); ++i) {

@@ -1,5 +1,7 @@
 #include "proxy/telemetry/access_log.hpp"
 
+#include <utility>
+
 #include "proxy/telemetry/json_writer.hpp"
 #include "proxy/telemetry/timeline_json.hpp"
 #include "proxy/telemetry/wall_time.hpp"
@@ -16,17 +18,22 @@ void append_attempt(Buffer& out, const Timeline& timeline, const AttemptRecord& 
   out.push_back(' ');
   append_json_text(out, timeline.text(attempt.endpoint));
   out.push_back(' ');
-  out.append(to_string(attempt.reason));
+  append_json_text(out, shown_reason(timeline, attempt));
   out.push_back(' ');
   append_ms(out, attempt.duration);
 }
 
 void append_flags(Buffer& out, const Timeline& timeline) {
-  const std::string_view of_reason = response_flag(timeline.reason);
-  const bool exhausted = timeline.stop_reason == Reason::attempts_exhausted;
-  out.append(of_reason);
-  if (exhausted) out.append(of_reason.empty() ? "URX" : ",URX");
-  if (of_reason.empty() && !exhausted) out.push_back('-');
+  bool any = false;
+  const auto append = [&](std::string_view flag) {
+    if (flag.empty()) return;
+    if (std::exchange(any, true)) out.push_back(',');
+    out.append(flag);
+  };
+  append(response_flag(timeline.reason));
+  if (timeline.stop_reason == Reason::attempts_exhausted) append("URX");
+  if (timeline.outcome == exchange::RequestOutcome::cached) append("RFCF");
+  if (!any) out.push_back('-');
 }
 
 void append_json_line(Buffer& out, const Timeline& timeline) {
@@ -135,7 +142,15 @@ std::string_view response_flag(Reason reason) noexcept {
     case Reason::client_disconnected: return "DC";
     case Reason::no_route: return "NR";
     case Reason::no_healthy_endpoint: return "UH";
-    case Reason::pool_full: return "UO";
+    case Reason::pool_full:
+    case Reason::bulkhead_full:
+    case Reason::shed_load:
+    case Reason::bulkhead_queue_timeout:
+    case Reason::concurrency_limit:
+    case Reason::circuit_open:
+    case Reason::circuit_half_open_probe_limit: return "UO";
+    case Reason::rate_limited: return "RL";
+    case Reason::throttled: return "DO";
     case Reason::head_timeout:
     case Reason::body_timeout:
     case Reason::response_idle_timeout:

@@ -7,9 +7,11 @@
 
 #include <cstddef>
 #include <string_view>
+#include <utility>
 
 #include "proxy/base/reason.hpp"
 #include "proxy/exchange/timeline.hpp"
+#include "proxy/policy/circuit_breaker.hpp"
 #include "proxy/policy/classify.hpp"
 #include "proxy/telemetry/metric_shard.hpp"
 
@@ -29,6 +31,14 @@ inline constexpr Reason kRoutedReasons[] = {Reason::success,
                                             Reason::overall_timeout,
                                             Reason::attempt_timeout,
                                             Reason::max_duration,
+                                            Reason::rate_limited,
+                                            Reason::throttled,
+                                            Reason::bulkhead_full,
+                                            Reason::shed_load,
+                                            Reason::bulkhead_queue_timeout,
+                                            Reason::concurrency_limit,
+                                            Reason::circuit_open,
+                                            Reason::circuit_half_open_probe_limit,
                                             Reason::pool_full,
                                             Reason::no_healthy_endpoint,
                                             Reason::draining,
@@ -81,12 +91,26 @@ inline constexpr AttemptResult kAttemptResults[] = {
     {Outcome::abort, Reason::drained},
 };
 
+/// Only where the policy hedges.
+inline constexpr AttemptResult kLostHedge{Outcome::abort, Reason::hedge_lost};
+
 inline constexpr AttemptKind kKindsNow[] = {AttemptKind::primary, AttemptKind::retry, AttemptKind::reconnect};
 
 inline constexpr Reason kStopReasons[] = {
     Reason::pushback,           Reason::http_non_idempotent,   Reason::body_not_replayable,
     Reason::attempts_exhausted, Reason::deadline_insufficient, Reason::retry_after_too_long,
-    Reason::budget_denied};
+    Reason::budget_denied,      Reason::circuit_open,          Reason::circuit_half_open_probe_limit,
+    Reason::rate_limited,       Reason::bulkhead_full,         Reason::shed_load,
+    Reason::concurrency_limit};
+
+inline constexpr Reason kBulkheadReasons[] = {Reason::bulkhead_full, Reason::shed_load, Reason::bulkhead_queue_timeout};
+
+using policy::CircuitState;
+inline constexpr std::pair<CircuitState, CircuitState> kTransitions[] = {
+    {CircuitState::closed, CircuitState::open},
+    {CircuitState::open, CircuitState::half_open},
+    {CircuitState::half_open, CircuitState::open},
+    {CircuitState::half_open, CircuitState::closed}};
 
 inline constexpr Reason kConnectResults[] = {Reason::success, Reason::connect_refused, Reason::connect_error,
                                              Reason::connect_timeout};
@@ -94,6 +118,6 @@ inline constexpr Reason kConnectResults[] = {Reason::success, Reason::connect_re
 inline constexpr std::string_view kStageNames[kStages] = {"unknown",  "read",       "route",    "deadline",
                                                           "cache",    "rate_limit", "throttle", "bulkhead",
                                                           "attempts", "relay",      "settle"};
-inline constexpr std::size_t kStagesNow[] = {3, 8, 9};
+inline constexpr std::size_t kStagesNow[] = {3, 7, 8, 9};
 
 }  // namespace outrigger::telemetry

@@ -13,36 +13,6 @@ std::vector<Histogram> histograms(std::size_t count, const Buckets& buckets) {
   return made;
 }
 
-template <class E>
-constexpr std::size_t at(E enumerator) noexcept {
-  return static_cast<std::size_t>(enumerator);
-}
-
-constexpr std::size_t kAttemptStage = 8;
-
-std::size_t stage_of(char digit) noexcept {
-  const int stage = digit >= 'a' ? digit - 'a' + 10 : digit - '0';
-  return stage >= 0 && stage < static_cast<int>(kStages) ? static_cast<std::size_t>(stage) : 0;
-}
-
-bool is_deadline(Reason reason) noexcept {
-  return reason == Reason::deadline_too_short || reason == Reason::overall_timeout;
-}
-
-/// The deadline may also pass behind a response that was kept and is relayed then: only the attempts tell.
-void record_deadline(const exchange::Timeline& timeline, PolicyRow& policy) noexcept {
-  if (is_deadline(timeline.reason)) return policy.deadline_exceeded[stage_of(timeline.stage)].add();
-  for (const exchange::AttemptRecord& attempt : timeline.attempts) {
-    if (attempt.reason == Reason::overall_timeout) return policy.deadline_exceeded[kAttemptStage].add();
-  }
-}
-
-void record_request(const exchange::Timeline& timeline, PolicyRow& policy) noexcept {
-  policy.requests[at(timeline.reason)].add();
-  if (timeline.reason == Reason::success && timeline.status >= 300) policy.redirects.add();
-  policy.duration[at(timeline.outcome)].observe(timeline.duration);
-}
-
 template <class Rows, class Key, class... Args>
 auto* row(Rows& rows, Key&& key, std::size_t workers, std::uint32_t worker, const Args&... args) {
   using Row = typename Rows::mapped_type::value_type::element_type;
@@ -76,31 +46,9 @@ void Histogram::observe(Nanos duration) noexcept {
   cells_[bucket_count()].add(static_cast<std::uint64_t>(ns));
 }
 
-PolicyRow::PolicyRow(const Buckets& buckets) : duration(histograms(exchange::kRequestOutcomes, buckets)) {}
+PolicyRow::PolicyRow(const Buckets& buckets)
+    : duration(histograms(exchange::kRequestOutcomes, buckets)), queue_wait(histograms(kQueues, buckets)) {}
 AttemptRow::AttemptRow(const Buckets& buckets) : duration(histograms(exchange::kAttemptKinds, buckets)) {}
-
-void record(const exchange::Timeline& timeline, PolicyRow& policy, AttemptRow& attempts, BudgetRow* budget) noexcept {
-  policy.in_flight.add(-1);
-  record_request(timeline, policy);
-  record_deadline(timeline, policy);
-  // A result that no other attempt would have mended was not stopped by anything.
-  if (timeline.stop_reason && *timeline.stop_reason != Reason::non_retryable) {
-    policy.retries_suppressed[at(*timeline.stop_reason)].add();
-  }
-  for (const exchange::AttemptRecord& attempt : timeline.attempts) {
-    attempts.attempts[at(attempt.kind)][at(attempt.outcome)][at(attempt.reason)].add();
-    attempts.duration[at(attempt.kind)].observe(attempt.duration);
-    if (budget != nullptr && attempt.budget_asked) budget->decisions[at(attempt.kind)][attempt.budget_allowed].add();
-  }
-  if (budget == nullptr) return;
-  for (const exchange::Decision& decision : timeline.decisions) {
-    if (decision.reason == Reason::budget_denied) budget->decisions[at(exchange::AttemptKind::retry)][false].add();
-  }
-}
-
-void record_refusal(const exchange::Timeline& timeline, PolicyRow& policy) noexcept {
-  record_request(timeline, policy);
-}
 
 MetricRegistry::All MetricRegistry::all() const {
   const std::lock_guard lock(mutex_);
@@ -109,9 +57,15 @@ MetricRegistry::All MetricRegistry::all() const {
             .policies = list(policies_),
             .attempts = {},
             .budgets = list(budgets_),
+            .hedges = list(hedges_),
+            .rate_limits = {},
+            .bulkheads = list(bulkheads_),
+            .adaptive_limits = list(adaptive_limits_),
+            .throttles = list(throttles_),
             .listeners = list(listeners_),
             .upstreams = list(upstreams_)};
   for (const auto& [key, rows] : attempts_) found.attempts.push_back({key.first, key.second, rows});
+  for (const auto& [key, rows] : rate_limits_) found.rate_limits.push_back({key.first, key.second, rows});
   return found;
 }
 
@@ -133,6 +87,32 @@ AttemptRow* MetricRegistry::attempt_row(std::uint32_t worker, std::string_view p
 BudgetRow* MetricRegistry::budget_row(std::uint32_t worker, std::string_view budget) {
   const std::lock_guard lock(mutex_);
   return row(budgets_, std::string{budget}, workers_.size(), worker);
+}
+
+HedgeRow* MetricRegistry::hedge_row(std::uint32_t worker, std::string_view policy) {
+  const std::lock_guard lock(mutex_);
+  return row(hedges_, std::string{policy}, workers_.size(), worker);
+}
+
+RateLimitRow* MetricRegistry::rate_limit_row(std::uint32_t worker, std::string_view rate_limit,
+                                             std::string_view policy) {
+  const std::lock_guard lock(mutex_);
+  return row(rate_limits_, std::pair{std::string{rate_limit}, std::string{policy}}, workers_.size(), worker);
+}
+
+BulkheadRow* MetricRegistry::bulkhead_row(std::uint32_t worker, std::string_view bulkhead) {
+  const std::lock_guard lock(mutex_);
+  return row(bulkheads_, std::string{bulkhead}, workers_.size(), worker);
+}
+
+AdaptiveLimitRow* MetricRegistry::adaptive_limit_row(std::uint32_t worker, std::string_view adaptive_limit) {
+  const std::lock_guard lock(mutex_);
+  return row(adaptive_limits_, std::string{adaptive_limit}, workers_.size(), worker);
+}
+
+ThrottleRow* MetricRegistry::throttle_row(std::uint32_t worker, std::string_view adaptive_throttle) {
+  const std::lock_guard lock(mutex_);
+  return row(throttles_, std::string{adaptive_throttle}, workers_.size(), worker);
 }
 
 ListenerRow* MetricRegistry::listener_row(std::uint32_t worker, std::string_view listener) {

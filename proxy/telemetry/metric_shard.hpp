@@ -7,9 +7,9 @@
 //
 // Rows are made by the control thread when a snapshot is built, by name, and live as long as the process: a counter
 // survives a reload, and a worker may keep the raw pointers. Arrays are indexed by enumerators; which of their cells
-// appear in the export is decided there.
+// appear in the export is decided there. How a finished request gets into them is in record.hpp.
 //
-// Threads: a row has one writer; any thread may read. Cost: `record` of a plain request touches about ten cells.
+// Threads: a row has one writer; any thread may read.
 #pragma once
 
 #include <array>
@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "proxy/base/cache_line.hpp"
+#include "proxy/base/priority.hpp"
 #include "proxy/base/reason.hpp"
 #include "proxy/base/time.hpp"
 #include "proxy/exchange/timeline.hpp"
@@ -78,23 +79,37 @@ class Histogram {
   std::unique_ptr<Counter[]> cells_;  // the buckets, then the sum in nanoseconds
 };
 
-inline constexpr std::size_t kOutcomes = 4;  // of attempts
-inline constexpr std::size_t kStages = 11;   // 0 unused, 1 read .. 10 settle
+inline constexpr std::size_t kOutcomes = 4;     // of attempts
+inline constexpr std::size_t kStages = 11;      // 0 unused, 1 read .. 10 settle
+inline constexpr std::size_t kCodeClasses = 4;  // 2xx..5xx
 inline constexpr std::size_t kDirections = 4;
 enum class Direction : std::uint8_t { downstream_in, downstream_out, upstream_in, upstream_out };
+/// What a request may wait for before it is sent; the values of a label, with the names of exchange::Part.
+enum class Queue : std::uint8_t { rate_limit, bulkhead, adaptive_limit };
+inline constexpr std::size_t kQueues = 3;
+enum class HedgeResult : std::uint8_t { won, lost, suppressed, failed };
+inline constexpr std::size_t kHedgeResults = 4;
+enum class RateLimitResult : std::uint8_t { allow, deny, would_deny };
+inline constexpr std::size_t kRateLimitResults = 3;
 
 using ByReason = std::array<Counter, kReasonCount>;
+/// Answers that did not come from the upstream: their reason does not fix the code.
+using ByClass = std::array<ByReason, kCodeClasses>;
 
 /// What is counted of the requests of one policy key.
 struct alignas(kCacheLine) PolicyRow {
   explicit PolicyRow(const Buckets& buckets);
 
   Gauge in_flight;
-  ByReason requests;
+  ByReason requests;  // but for those below
   Counter redirects;  // of requests[success], those answered 3xx
+  ByClass fallbacks;
+  ByClass cached;
   ByReason retries_suppressed;
+  ByReason observed;  // refusals that were only computed
   std::array<Counter, kStages> deadline_exceeded;
-  std::vector<Histogram> duration;  // by RequestOutcome
+  std::vector<Histogram> duration;    // by RequestOutcome
+  std::vector<Histogram> queue_wait;  // by Queue, of those that waited
 };
 
 /// What is counted of the attempts of one policy key at one upstream.
@@ -107,6 +122,28 @@ struct alignas(kCacheLine) AttemptRow {
 
 struct alignas(kCacheLine) BudgetRow {
   std::array<std::array<Counter, 2>, exchange::kAttemptKinds> decisions;  // [kind][allowed]
+};
+
+/// Of one policy key that hedges.
+struct alignas(kCacheLine) HedgeRow {
+  std::array<Counter, kHedgeResults> results;
+};
+
+/// Of one rate limit, by one policy key.
+struct alignas(kCacheLine) RateLimitRow {
+  std::array<Counter, kRateLimitResults> decisions;
+};
+
+struct alignas(kCacheLine) BulkheadRow {
+  std::array<ByReason, kPriorities> rejected;
+};
+
+struct alignas(kCacheLine) AdaptiveLimitRow {
+  std::array<Counter, kPriorities> rejected;
+};
+
+struct alignas(kCacheLine) ThrottleRow {
+  Counter rejected;
 };
 
 struct alignas(kCacheLine) ListenerRow {
@@ -129,15 +166,6 @@ struct alignas(kCacheLine) WorkerRow {
   }
 };
 
-/// Counts a request that was given its policy; `record` of its timeline takes it back out of flight.
-inline void begin(PolicyRow& policy) noexcept { policy.in_flight.add(1); }
-
-/// Counts a finished request from its timeline, attempts and budget decisions included.
-void record(const exchange::Timeline& timeline, PolicyRow& policy, AttemptRow& attempts, BudgetRow* budget) noexcept;
-
-/// Counts a request that was refused before it had a policy; `policy` is the row `kUnrouted`.
-void record_refusal(const exchange::Timeline& timeline, PolicyRow& policy) noexcept;
-
 inline constexpr std::string_view kUnrouted = "_unrouted";
 
 /// All rows of the process, by name and worker.
@@ -152,6 +180,11 @@ class MetricRegistry {
   PolicyRow* policy_row(std::uint32_t worker, std::string_view policy);
   AttemptRow* attempt_row(std::uint32_t worker, std::string_view policy, std::string_view upstream);
   BudgetRow* budget_row(std::uint32_t worker, std::string_view budget);
+  HedgeRow* hedge_row(std::uint32_t worker, std::string_view policy);
+  RateLimitRow* rate_limit_row(std::uint32_t worker, std::string_view rate_limit, std::string_view policy);
+  BulkheadRow* bulkhead_row(std::uint32_t worker, std::string_view bulkhead);
+  AdaptiveLimitRow* adaptive_limit_row(std::uint32_t worker, std::string_view adaptive_limit);
+  ThrottleRow* throttle_row(std::uint32_t worker, std::string_view adaptive_throttle);
   ListenerRow* listener_row(std::uint32_t worker, std::string_view listener);
   UpstreamRow* upstream_row(std::uint32_t worker, std::string_view upstream);
   WorkerRow* worker_row(std::uint32_t worker) noexcept { return workers_[worker].get(); }
@@ -169,12 +202,22 @@ class MetricRegistry {
     std::string_view upstream;
     const PerWorker<AttemptRow>& rows;
   };
+  struct NamedRateLimits {
+    std::string_view rate_limit;
+    std::string_view policy;
+    const PerWorker<RateLimitRow>& rows;
+  };
   struct All {
     const Buckets& buckets;
     const PerWorker<WorkerRow>& workers;
     std::vector<Named<PolicyRow>> policies;
     std::vector<NamedAttempts> attempts;
     std::vector<Named<BudgetRow>> budgets;
+    std::vector<Named<HedgeRow>> hedges;
+    std::vector<NamedRateLimits> rate_limits;
+    std::vector<Named<BulkheadRow>> bulkheads;
+    std::vector<Named<AdaptiveLimitRow>> adaptive_limits;
+    std::vector<Named<ThrottleRow>> throttles;
     std::vector<Named<ListenerRow>> listeners;
     std::vector<Named<UpstreamRow>> upstreams;
   };
@@ -184,13 +227,20 @@ class MetricRegistry {
  private:
   template <class Row>
   using ByName = std::map<std::string, PerWorker<Row>>;
+  template <class Row>
+  using ByPair = std::map<std::pair<std::string, std::string>, PerWorker<Row>>;
 
   mutable std::mutex mutex_;
   const Buckets buckets_;
   PerWorker<WorkerRow> workers_;
   ByName<PolicyRow> policies_;
-  std::map<std::pair<std::string, std::string>, PerWorker<AttemptRow>> attempts_;
+  ByPair<AttemptRow> attempts_;  // by policy and upstream
   ByName<BudgetRow> budgets_;
+  ByName<HedgeRow> hedges_;
+  ByPair<RateLimitRow> rate_limits_;  // by limit and policy
+  ByName<BulkheadRow> bulkheads_;
+  ByName<AdaptiveLimitRow> adaptive_limits_;
+  ByName<ThrottleRow> throttles_;
   ByName<ListenerRow> listeners_;
   ByName<UpstreamRow> upstreams_;
 };

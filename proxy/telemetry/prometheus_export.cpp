@@ -9,31 +9,13 @@
 #include <prometheus/text_serializer.h>
 
 #include "proxy/telemetry/known_series.hpp"
+#include "proxy/telemetry/policy_families.hpp"
 #include "proxy/telemetry/process_stats.hpp"
 #include "proxy/telemetry/scrape.hpp"
 
 namespace outrigger::telemetry {
 namespace {
 
-template <class List, class Value>
-constexpr bool contains(const List& list, Value value) noexcept {
-  for (const auto& element : list) {
-    if (element == value) return true;
-  }
-  return false;
-}
-template <class E>
-constexpr std::size_t at(E enumerator) noexcept {
-  return static_cast<std::size_t>(enumerator);
-}
-
-template <class E, std::size_t kCount>
-constexpr std::array<E, kCount> enumerators() noexcept {
-  std::array<E, kCount> list{};
-  for (std::size_t i = 0; i < kCount; ++i) list[i] = static_cast<E>(i);
-  return list;
-}
-constexpr auto kAllReasons = enumerators<Reason, kReasonCount>();
 constexpr auto kAllKinds = enumerators<AttemptKind, exchange::kAttemptKinds>();
 constexpr auto kAllOutcomes = enumerators<Outcome, kOutcomes>();
 constexpr auto kAllRequestOutcomes = enumerators<RequestOutcome, exchange::kRequestOutcomes>();
@@ -56,6 +38,22 @@ std::string_view code_of(Reason reason) noexcept {
 
 using All = MetricRegistry::All;
 
+/// Answers that did not come from the upstream.
+void add_substitutes(Family& family, std::string_view policy, const MetricRegistry::PerWorker<PolicyRow>& rows,
+                     RequestOutcome outcome, ByClass PolicyRow::*counters) {
+  constexpr std::string_view kCodes[kCodeClasses] = {"2xx", "3xx", "4xx", "5xx"};
+  for (std::size_t code = 0; code < kCodeClasses; ++code) {
+    for (const Reason reason : kAllReasons) {
+      const auto count = sum(
+          rows, [=](const PolicyRow& row) -> auto& { return (row.*counters)[code][at(reason)]; });
+      if (count == 0) continue;
+      family.add(
+          {{"policy", policy}, {"code", kCodes[code]}, {"outcome", to_string(outcome)}, {"reason", to_string(reason)}},
+          count);
+    }
+  }
+}
+
 void add_requests(Scrape& scrape, const All& all) {
   Family family = scrape.counter("requests_total", "Finished requests.");
   for (const auto& [policy, rows] : all.policies) {
@@ -75,6 +73,8 @@ void add_requests(Scrape& scrape, const All& all) {
       }
       family.add({{"policy", policy}, {"code", code_of(reason)}, {"outcome", outcome}, {"reason", name}}, count);
     }
+    add_substitutes(family, policy, rows, RequestOutcome::fallback, &PolicyRow::fallbacks);
+    add_substitutes(family, policy, rows, RequestOutcome::cached, &PolicyRow::cached);
   }
 }
 
@@ -99,9 +99,21 @@ void add_requests_in_flight(Scrape& scrape, const All& all) {
   }
 }
 
+template <class Rows>
+bool contains_name(const Rows& rows, std::string_view name) {
+  return std::ranges::any_of(rows, [name](const auto& each) { return each.name == name; });
+}
+
+bool is_expected(AttemptKind kind, AttemptResult result, bool hedges) noexcept {
+  if (hedges && result == kLostHedge) return kind != AttemptKind::reconnect;
+  const bool occurs = contains(kKindsNow, kind) || (hedges && kind == AttemptKind::hedge);
+  return occurs && contains(kAttemptResults, result);
+}
+
 void add_attempts(Scrape& scrape, const All& all) {
   Family family = scrape.counter("attempts_total", "Ended attempts at an upstream.");
   for (const auto& [policy, upstream, rows] : all.attempts) {
+    const bool hedges = contains_name(all.hedges, policy);
     for (const AttemptKind kind : kAllKinds) {
       for (const Outcome outcome : kAllOutcomes) {
         for (const Reason reason : kAllReasons) {
@@ -109,8 +121,7 @@ void add_attempts(Scrape& scrape, const All& all) {
               rows, [ kind, outcome, reason ](const AttemptRow& row) -> auto& {
                 return row.attempts[at(kind)][at(outcome)][at(reason)];
               });
-          const bool expected = contains(kKindsNow, kind) && contains(kAttemptResults, AttemptResult{outcome, reason});
-          if (count == 0 && !expected) continue;
+          if (count == 0 && !is_expected(kind, {outcome, reason}, hedges)) continue;
           family.add({{"policy", policy},
                       {"upstream", upstream},
                       {"kind", to_string(kind)},
@@ -136,13 +147,15 @@ void add_attempt_durations(Scrape& scrape, const All& all) {
   Family family = scrape.histogram("attempt_duration_seconds", "From the start of an attempt to its end.");
   for (auto first = all.attempts.begin(); first != all.attempts.end();) {
     const std::string_view policy = first->policy;
+    const bool hedges = contains_name(all.hedges, policy);
     const auto end =
         std::find_if(first, all.attempts.end(), [policy](const auto& each) { return each.policy != policy; });
     for (const AttemptKind kind : kAllKinds) {
       const auto pick = [kind](const AttemptRow& row) -> auto& { return row.duration[at(kind)]; };
       ClientMetric::Histogram merged = merge(first->rows, all.buckets, pick);
       for (auto next = first + 1; next != end; ++next) add_to(merged, merge(next->rows, all.buckets, pick));
-      if (merged.sample_count == 0 && !contains(kKindsNow, kind)) continue;
+      const bool expected = contains(kKindsNow, kind) || (hedges && kind == AttemptKind::hedge);
+      if (merged.sample_count == 0 && !expected) continue;
       family.add({{"policy", policy}, {"kind", to_string(kind)}}, std::move(merged));
     }
     first = end;
@@ -302,11 +315,13 @@ std::vector<MetricFamily> PrometheusExport::Collect() const {
   add_suppressed(scrape, all);
   add_deadlines(scrape, all);
   add_budget_decisions(scrape, all);
+  add_policy_counters(scrape, all);
   add_listeners(scrape, all);
   add_upstreams(scrape, all);
   add_bytes(scrape, all);
   add_budgets(scrape, sources_);
   add_endpoints(scrape, sources_);
+  if (sources_.policies) add_policy_levels(scrape, sources_.policies(), transitions_);
   if (sources_.buffer_bytes) {
     add_by_kind(scrape.gauge("buffer_bytes", "Memory held in buffers."), sources_.buffer_bytes);
   }

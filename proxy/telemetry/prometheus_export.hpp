@@ -20,6 +20,7 @@
 #include <prometheus/metric_family.h>
 
 #include "proxy/telemetry/metric_shard.hpp"
+#include "proxy/telemetry/policy_families.hpp"
 
 namespace outrigger::telemetry {
 
@@ -54,6 +55,7 @@ struct GaugeSources {
   std::string version = {};
   std::function<std::vector<BudgetLevels>()> budgets = {};
   std::function<std::vector<EndpointLevels>()> endpoints = {};
+  std::function<PolicyLevels()> policies = {};
   std::function<std::vector<KindValue>()> buffer_bytes = {};
   std::function<std::vector<KindValue>()> dropped = {};  // log, timeline
   std::function<bool()> draining = {};
@@ -71,6 +73,7 @@ class PrometheusExport final : public prometheus::Collectable {
  private:
   const MetricRegistry& registry_;
   GaugeSources sources_;
+  mutable TransitionTotals transitions_;
 };
 
 }  // namespace outrigger::telemetry

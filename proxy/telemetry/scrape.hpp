@@ -6,6 +6,7 @@
 // Threads: the control thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
@@ -25,6 +26,27 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 
 using LabelList = std::initializer_list<std::pair<std::string_view, std::string_view>>;
+
+template <class E>
+constexpr std::size_t at(E enumerator) noexcept {
+  return static_cast<std::size_t>(enumerator);
+}
+/// All enumerators of an enumeration that counts from 0.
+template <class E, std::size_t kCount>
+constexpr std::array<E, kCount> enumerators() noexcept {
+  std::array<E, kCount> list{};
+  for (std::size_t i = 0; i < kCount; ++i) list[i] = static_cast<E>(i);
+  return list;
+}
+inline constexpr auto kAllReasons = enumerators<Reason, kReasonCount>();
+
+template <class List, class Value>
+constexpr bool contains(const List& list, const Value& value) noexcept {
+  for (const auto& element : list) {
+    if (element == value) return true;
+  }
+  return false;
+}
 
 /// Collects the series of one family.
 class Family {

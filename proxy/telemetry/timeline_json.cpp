@@ -1,11 +1,16 @@
 #include "proxy/telemetry/timeline_json.hpp"
 
+#include <algorithm>
+#include <array>
+
 namespace outrigger::telemetry {
 namespace {
 
 using exchange::AttemptRecord;
 using exchange::Decision;
 using exchange::Timeline;
+
+constexpr std::string_view kWould = "would_";
 
 void write_text(JsonWriter& json, std::string_view name, std::string_view text) {
   json.key(name);
@@ -15,6 +20,11 @@ void write_text(JsonWriter& json, std::string_view name, std::string_view text) 
 
 void write_ms_if_any(JsonWriter& json, std::string_view name, Nanos duration) {
   if (duration != exchange::kAbsent) json.key(name).ms(duration);
+}
+
+void write_circuit(JsonWriter& json, exchange::CircuitShown circuit) {
+  if (circuit == exchange::CircuitShown::none) return;
+  json.key("circuit").string(circuit == exchange::CircuitShown::closed ? "closed" : "half_open");
 }
 
 void write_attempt(JsonWriter& json, const Timeline& timeline, const AttemptRecord& attempt) {
@@ -30,8 +40,9 @@ void write_attempt(JsonWriter& json, const Timeline& timeline, const AttemptReco
   write_ms_if_any(json, "ttfb_ms", attempt.ttfb);
   write_ms_if_any(json, "duration_ms", attempt.duration);
   json.key("outcome").string(to_string(attempt.outcome));
-  json.key("reason").string(to_string(attempt.reason));
+  json.key("reason").string(shown_reason(timeline, attempt));
   if (attempt.status != 0) json.key("status").number(attempt.status);
+  write_circuit(json, attempt.circuit);
   if (attempt.budget_asked) {
     json.key("budget").open('{');
     json.key("name").string(attempt.budget_name);
@@ -41,16 +52,30 @@ void write_attempt(JsonWriter& json, const Timeline& timeline, const AttemptReco
   json.close('}');
 }
 
+void write_reason(JsonWriter& json, const Decision& decision) {
+  const std::string_view reason = to_string(decision.reason);
+  if (!decision.would) return json.string(reason);
+  std::array<char, kWould.size() + 64> text;
+  const auto end = std::ranges::copy(reason.substr(0, 64), std::ranges::copy(kWould, text.begin()).out).out;
+  json.string({text.begin(), end});
+}
+
 void write_decision(JsonWriter& json, const Timeline& timeline, const Decision& decision) {
   json.open('{');
   json.key("at_ms").ms(decision.at);
   json.key("part").string(to_string(decision.part));
-  json.key("reason").string(to_string(decision.reason));
+  json.key("reason");
+  write_reason(json, decision);
+  if (!decision.name.empty()) json.key("name").string(decision.name);
   if (decision.attempt < timeline.attempts.size()) json.key("attempt").number(timeline.attempts[decision.attempt].n);
   json.close('}');
 }
 
 }  // namespace
+
+std::string_view shown_reason(const Timeline& timeline, const AttemptRecord& attempt) noexcept {
+  return attempt.reason_text.size != 0 ? timeline.text(attempt.reason_text) : to_string(attempt.reason);
+}
 
 void write_scalars(JsonWriter& json, const Timeline& timeline) {
   write_text(json, "request_id", timeline.text(timeline.request_id));

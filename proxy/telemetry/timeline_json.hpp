@@ -8,6 +8,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "proxy/base/buffer.hpp"
 #include "proxy/exchange/timeline.hpp"
@@ -17,6 +18,9 @@ namespace outrigger::telemetry {
 
 /// Writes the fields of the request itself, without attempts and decisions, into the open object.
 void write_scalars(JsonWriter& json, const exchange::Timeline& timeline);
+
+/// How an attempt's end is called: by the classifier's rule that matched, or by our own reason.
+std::string_view shown_reason(const exchange::Timeline& timeline, const exchange::AttemptRecord& attempt) noexcept;
 
 /// Appends the whole timeline as one compact ASCII object.
 void append_timeline(Buffer& out, const exchange::Timeline& timeline);

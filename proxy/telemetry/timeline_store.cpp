@@ -83,6 +83,10 @@ bool StoredTimeline::matches(const TimelineFilter& filter) const {
   const auto any_attempt = [&](auto&& holds) { return std::ranges::any_of(attempts(), holds); };
   if (filter.kind && !any_attempt([&](const AttemptRecord& attempt) { return attempt.kind == *filter.kind; }))
     return false;
+  if (filter.reason && filter.would) {
+    return std::ranges::any_of(
+        decisions(), [&](const Decision& decision) { return decision.would && decision.reason == *filter.reason; });
+  }
   if (!filter.reason || timeline.reason == *filter.reason || timeline.stop_reason == *filter.reason) return true;
   return is_of_attempts(*filter.reason) &&
          any_attempt([&](const AttemptRecord& attempt) { return attempt.reason == *filter.reason; });

@@ -28,8 +28,9 @@ namespace outrigger::telemetry {
 /// What a caller of /timelines asks for; everything left empty matches.
 struct TimelineFilter {
   std::string policy = {};
-  std::optional<Reason> reason =
-      {};  // of the request, its stop reason, or, where only attempts can have it, of an attempt
+  // Of the request, its stop reason, or, where only attempts can have it, of an attempt.
+  std::optional<Reason> reason = {};
+  bool would = false;  // `reason` is that of a decision that was only computed
   std::uint16_t status_min = 0;
   std::uint16_t status_max = 999;
   std::optional<exchange::AttemptKind> kind = {};  // of any attempt

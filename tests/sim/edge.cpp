@@ -18,8 +18,10 @@ constexpr int kChunks = 8;
 constexpr Nanos kWriteIdle = 30s;
 constexpr Nanos kSeen = 300us;  // until a write to a dead connection is answered
 
-RequestFacts facts_of(const Request& request) {
+RequestFacts facts_of(const Request& request, std::uint32_t worker, std::uint64_t number) {
   RequestFacts facts;
+  facts.ticket = {.worker = worker, .slot = 0, .generation = number};
+  facts.priority = request.priority;
   facts.idempotent = request.idempotent;
   facts.has_body = request.body_bytes != 0;
   facts.body_fits_replay = request.body_bytes <= kHeldInMemory;
@@ -127,7 +129,7 @@ class Edge::Try : public Caller, public std::enable_shared_from_this<Edge::Try> 
   }
   void body_ends() {
     whole_ = true;
-    closed_ = true;
+    close();
     if (sent_) server_.pool(worker_);
     if (relaying_) return finish_body();
     edge_.lock()->feed(HeldState{id_, true, false});
@@ -177,7 +179,7 @@ Edge::Edge(Sidecar& sidecar, std::uint32_t worker, const Request& request, std::
       request_(request),
       number_(number),
       plan_(sidecar.plan()),
-      facts_(facts_of(request)),
+      facts_(facts_of(request, worker, number)),
       check_(plan_, facts_, timeline_, sidecar.ledger()),
       exchange_(plan_, facts_, sidecar.worker(worker), timeline_),
       body_complete_(request.body_bytes == 0) {}
@@ -261,7 +263,9 @@ void Edge::print() const {
 void Edge::perform(const StartAttempt& order) {
   const bool resendable =
       request_.idempotent || (plan_.policy->retry.has_value() && plan_.policy->retry->non_idempotent);
-  if (exposed_ && !resendable) sidecar_.invariants().broken(number_, "I7 bytes of a POST are on two connections");
+  const bool hedged = order.hedge != 0;  // of a method that is executed twice by design
+  if (exposed_ && !resendable && !hedged)
+    sidecar_.invariants().broken(number_, "I7 bytes of a POST are on two connections");
   if (exposed_ && overflowed_) sidecar_.invariants().broken(number_, "I7 there is no body left to send");
   tries_.push_back(std::make_shared<Try>(*this, order));
   tries_.back()->open(order.reuse);

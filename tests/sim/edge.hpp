@@ -25,6 +25,7 @@ class Edge : public std::enable_shared_from_this<Edge> {
   void start();
   void drain() { feed(exchange::Cancelled{Reason::drained}); }
   std::uint64_t number() const { return number_; }
+  void woken() { feed(exchange::Woken{facts_.ticket, true}); }
 
  private:
   class Try;  // one attempt's connection

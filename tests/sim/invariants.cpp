@@ -17,6 +17,7 @@ void Invariants::ended(const exchange::Timeline& timeline) {
   const Nanos start = timeline.start - began_;
   Ended entry{.start = start, .end = start + timeline.duration};
   entry.good = timeline.outcome == exchange::RequestOutcome::ok;
+  entry.priority = parse_priority(timeline.priority).value_or(Priority::standard);
   mix(static_cast<std::uint64_t>(start.count()));
   mix(static_cast<std::uint64_t>(timeline.duration.count()));
   mix(timeline.status);
@@ -47,6 +48,35 @@ double Invariants::goodput(Nanos from, Nanos until) const {
     good += entry.good ? 1 : 0;
   }
   return all == 0 ? 1 : static_cast<double>(good) / static_cast<double>(all);
+}
+
+double Invariants::goodput(Nanos from, Nanos until, Priority priority) const {
+  std::size_t all = 0;
+  std::size_t good = 0;
+  for (const Ended& entry : ended_) {
+    if (entry.start < from || entry.start >= until || entry.priority != priority) continue;
+    ++all;
+    good += entry.good ? 1 : 0;
+  }
+  return all == 0 ? 1 : static_cast<double>(good) / static_cast<double>(all);
+}
+
+double Invariants::good_per_second(Nanos from, Nanos until) const {
+  const auto good = std::count_if(ended_.begin(), ended_.end(), [&](const Ended& entry) {
+    return entry.good && entry.end >= from && entry.end < until;
+  });
+  return static_cast<double>(good) * 1e9 / static_cast<double>((until - from).count());
+}
+
+Nanos Invariants::latency(double quantile, Nanos from, Nanos until) const {
+  std::vector<Nanos> taken;
+  for (const Ended& entry : ended_) {
+    if (entry.good && entry.start >= from && entry.start < until) taken.push_back(entry.end - entry.start);
+  }
+  if (taken.empty()) return Nanos{0};
+  const auto at = taken.begin() + static_cast<std::ptrdiff_t>(quantile * static_cast<double>(taken.size() - 1));
+  std::nth_element(taken.begin(), at, taken.end());
+  return *at;
 }
 
 double Invariants::amplification(Nanos from, Nanos until) const {

@@ -18,6 +18,7 @@ struct Ended {
   Nanos start{};  // since the start of the world
   Nanos end{};
   bool good = false;
+  Priority priority = Priority::standard;
   std::uint32_t attempts = 0;  // reconnects not counted
 };
 
@@ -41,6 +42,12 @@ class Invariants {
 
   /// Of the requests that began in [from, until): how many ended well.
   double goodput(Nanos from, Nanos until) const;
+  /// Of those with that priority.
+  double goodput(Nanos from, Nanos until, Priority priority) const;
+  /// How many of them ended well per second.
+  double good_per_second(Nanos from, Nanos until) const;
+  /// The quantile of how long those took that ended well.
+  Nanos latency(double quantile, Nanos from, Nanos until) const;
   /// Attempts per request of the same.
   double amplification(Nanos from, Nanos until) const;
   std::size_t requests() const { return ended_.size(); }

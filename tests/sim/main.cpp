@@ -97,7 +97,7 @@ bool run_seeds(const Scenario& scenario, std::uint64_t first, std::uint64_t last
 
 std::vector<Scenario> all_scenarios() {
   std::vector<Scenario> all;
-  for (const auto group : {traffic_scenarios(), budget_scenarios(), system_scenarios()}) {
+  for (const auto group : {traffic_scenarios(), budget_scenarios(), system_scenarios(), policy_scenarios()}) {
     all.insert(all.end(), group.begin(), group.end());
   }
   return all;

@@ -46,6 +46,12 @@ Request ModelClients::draw() {
   if (chance(rng_, traffic_.with_deadline)) request.deadline = traffic_.deadline.draw(rng_);
   request.reads = !chance(rng_, traffic_.not_reading);
   request.reading = traffic_.reading.draw(rng_);
+  if (traffic_.low + traffic_.critical > 0) {
+    const double which = rng_.uniform();
+    request.priority = which < traffic_.critical                  ? Priority::critical
+                       : which < traffic_.critical + traffic_.low ? Priority::low
+                                                                  : Priority::standard;
+  }
   return request;
 }
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 
+#include "proxy/base/priority.hpp"
 #include "proxy/base/reason.hpp"
 #include "tests/sim/world.hpp"
 
@@ -28,12 +29,15 @@ struct Traffic {
   double with_deadline = 0;
   Times deadline = uniform(std::chrono::milliseconds{1}, std::chrono::milliseconds{500});
   double not_reading = 0;
+  double low = 0;       // of that priority
+  double critical = 0;  // the rest is standard
   Times reading = constant(std::chrono::microseconds{100});
 };
 
 struct Request {
   bool idempotent = true;
   bool reads = true;
+  Priority priority = Priority::standard;
   std::uint32_t body_bytes = 0;  // 0 = no body
   Nanos body_time{0};
   Nanos reading{0};

@@ -68,7 +68,8 @@ void ModelUpstream::begin(const std::shared_ptr<Caller>& caller) {
   ++busy_;
   if (!caller->closed() && chance(rng_, now.hang)) return hanging_.push_back(caller.get());
   if (chance(rng_, now.interim) && !caller->closed()) caller->interim(103);
-  world_.after(now.service.draw(rng_), [this, caller] { complete(caller); });
+  const bool slow = now.slow > 0 && chance(rng_, now.slow);
+  world_.after((slow ? now.slow_service : now.service).draw(rng_), [this, caller] { complete(caller); });
 }
 
 void ModelUpstream::complete(const std::shared_ptr<Caller>& caller) {

@@ -23,6 +23,8 @@ struct Behaviour {
   Times connect = constant(std::chrono::microseconds{200});
   Times service = exponential(std::chrono::milliseconds{5});
   Times body = constant(std::chrono::milliseconds{1});
+  double slow = 0;  // requests that take `slow_service` instead
+  Times slow_service = constant(std::chrono::milliseconds{200});
   std::uint32_t concurrency = 0;  // served at once; 0 = as many as come
   std::uint32_t queue = 0;        // waiting beyond that; more get 503 at once
   std::uint32_t body_bytes = 1000;

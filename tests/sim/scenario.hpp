@@ -24,6 +24,7 @@ struct Scenario {
 std::span<const Scenario> traffic_scenarios();
 std::span<const Scenario> budget_scenarios();
 std::span<const Scenario> system_scenarios();
+std::span<const Scenario> policy_scenarios();
 
 /// Times and shares that setups are drawn with.
 inline Nanos pick(Rng& rng, Nanos low, Nanos high) { return uniform(low, high).draw(rng); }

@@ -29,6 +29,12 @@ struct Numbers {
   policy::Balance balance = policy::Balance::least_request;
   Nanos connect_timeout = std::chrono::milliseconds{250};
   std::size_t endpoints = SIZE_MAX;  // of those there are: how many are in the set
+  std::optional<policy::HedgeConfig> hedge;
+  std::vector<policy::CircuitConfig> circuits;  // of scope key
+  std::vector<policy::RateLimitConfig> rate_limits;
+  std::vector<policy::BulkheadConfig> bulkheads;
+  std::optional<policy::AdaptiveLimitConfig> adaptive;
+  std::optional<policy::AdaptiveThrottleConfig> throttle;
 };
 
 struct ModelEndpoint {
@@ -54,7 +60,25 @@ struct Setup {
 
 class Edge;
 
-class Sidecar {
+/// The shared states of the policies beside the budget; a reload keeps them, so their number is that of the first
+/// numbers.
+struct States {
+  States(const Numbers& numbers, Wakeups& wakeups, std::uint32_t workers);
+
+  void refer(const Numbers& numbers, exchange::Plan& plan);
+  /// Answers with what is still held, or with nothing.
+  std::string at_rest() const;
+  void tick(const Numbers& numbers, TimePoint now, Rng& rng);
+
+  std::optional<policy::HedgeTrigger> hedge;
+  std::vector<std::unique_ptr<policy::CircuitBreaker>> circuits;
+  std::vector<std::unique_ptr<policy::RateLimit>> rate_limits;
+  std::vector<std::unique_ptr<policy::Bulkhead>> bulkheads;
+  std::optional<policy::AdaptiveLimit> adaptive;
+  std::optional<policy::AdaptiveThrottle> throttle;
+};
+
+class Sidecar final : private Wakeups {
  public:
   Sidecar(World& world, Invariants& invariants, const Setup& setup, bool replay);
   ~Sidecar();
@@ -76,6 +100,7 @@ class Sidecar {
   Nanos tick() const { return tick_; }
   bool replay() const { return replay_; }
   void retired(const Edge* edge);
+  const States& states() const { return policies_; }
 
  private:
   /// A plan and what it points to; kept for as long as there may be exchanges that began with it.
@@ -86,6 +111,8 @@ class Sidecar {
     exchange::Plan plan;
   };
 
+  void wake(const Ticket& ticket) noexcept override;
+  void tick_states();
   void load(const Numbers& numbers);
   void drain();
 
@@ -93,11 +120,13 @@ class Sidecar {
   Invariants& invariants_;
   Rng rng_;
   Nanos tick_;
+  TimePoint ticks_until_{};
   bool replay_;
   std::vector<std::uint32_t> weights_;
   std::vector<std::unique_ptr<ModelUpstream>> endpoints_;
   std::unique_ptr<policy::EndpointState[]> states_;
   policy::Budget budget_;
+  States policies_;
   test::Ledger ledger_;
   policy::EndpointSet all_;  // every endpoint, whatever the plan
   std::deque<Generation> plans_;

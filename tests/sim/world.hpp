@@ -49,7 +49,10 @@ class World {
   void run();
   void stop() { stopped_ = true; }
   /// Forgets what was still to happen, and what that kept alive.
-  void clear() { heap_.clear(); }
+  void clear() {
+    // What goes may ask for more: a place that it gives back wakes somebody.
+    while (!heap_.empty()) std::vector<Event>{}.swap(heap_);
+  }
 
  private:
   struct Event {

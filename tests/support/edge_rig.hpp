@@ -77,10 +77,7 @@ class EdgeRig : public LoopRig {
 
     net::Ref<net::View> view(new net::View);
     for (const config::RoutePlan& row : snapshot->plans) {
-      const std::string_view budget = row.plan.budget.name;
-      view->rows.push_back({.policy = metrics.policy_row(0, row.plan.policy_key),
-                            .attempts = metrics.attempt_row(0, row.plan.policy_key, "up"),
-                            .budget = budget.empty() ? nullptr : metrics.budget_row(0, budget)});
+      view->rows.push_back(telemetry::route_rows(metrics, 0, row.plan));
     }
     for (const auto& pool : pools_) {
       pool->configure({.idle_timeout = upstream.idle_timeout,

@@ -23,6 +23,7 @@ ExchangeCheck::ExchangeCheck(const Plan& plan, const RequestFacts& facts, const 
       ledger_(ledger),
       idempotent_(facts.idempotent),
       has_body_(facts.has_body),
+      method_(facts.method),
       client_deadline_(facts.client_deadline) {}
 
 std::string ExchangeCheck::observe(TimePoint now, const Event& fact, const Actions& orders, const Exchange& exchange) {
@@ -33,6 +34,7 @@ std::string ExchangeCheck::observe(TimePoint now, const Event& fact, const Actio
   }
   now_ = now;
   tick_ = std::holds_alternative<Tick>(fact);
+  answering_ = std::holds_alternative<ResponseHead>(fact);
   reconnecting_.reset();
   std::visit([this](const auto& each) { take(each); }, fact);
   for (const Action& order : orders) std::visit([this](const auto& each) { perform(each); }, order);
@@ -65,8 +67,6 @@ void ExchangeCheck::take(const RequestReady&) {
   if (policy.overall_timeout != Nanos{0}) deadline_ = saturating_add(now_, policy.overall_timeout);
   deadline_ = std::min(deadline_, client_until_);
   if (policy.max_duration != Nanos{0}) max_duration_at_ = saturating_add(now_, policy.max_duration);
-  in_loop_ = plan_.budget.state != nullptr && time_left(now_, deadline_) > policy.deadline.min_remaining;
-  if (in_loop_) ledger_.request_entered(now_);
 }
 
 void ExchangeCheck::take(const Tick&) {}
@@ -115,6 +115,7 @@ void ExchangeCheck::take(const AttemptFailed& fact) {
   if (attempt->state == State::relaying) return over(*attempt, Reason::response_committed);
   exposure_ = std::max(exposure_, fact.exposure);
   reconnecting_ = *attempt;
+  reconnecting_from_ = index(fact.id);
   reconnecting_->placed = false;
   attempt->extra = false;  // its permit may pass to a reconnect
   over(*attempt, fact.why);
@@ -131,7 +132,8 @@ void ExchangeCheck::check_start(const StartAttempt& order) {
   require(index(order.id) == attempts_.size(), "attempts are not numbered in order");
   require(!answered(), "I8 an attempt starts after the answer");
   require(now_ < deadline_, "I5 an attempt starts after the deadline");
-  require(live_attempts() == 0, "two attempts at once");
+  const bool beside = order.kind == AttemptKind::hedge || order.kind == AttemptKind::reconnect;
+  require(beside || live_attempts() == 0, "two attempts at once");
   require(!order.forward || *order.forward <= time_left(now_, deadline_), "I5 an upstream is told a later deadline");
   require(!attempts_.empty() || order.kind == AttemptKind::primary, "the first attempt is not a primary");
   require(attempts_.empty() || order.kind != AttemptKind::primary, "a second primary");
@@ -140,6 +142,12 @@ void ExchangeCheck::check_start(const StartAttempt& order) {
 
 void ExchangeCheck::check_resend(const StartAttempt& order) {
   if (order.kind == AttemptKind::primary) return;
+  if (order.hedge != 0) {
+    if (plan_.hedge.config == nullptr) return broken("a hedge that is not configured");
+    const auto& methods = plan_.hedge.config->methods;
+    require(std::ranges::find(methods, method_) != methods.end(), "I7 a method is hedged that may not be");
+    return require(!has_body_ || (complete_ && !overflowed_), "I7 a body is hedged that is not whole");
+  }
   if (exposure_ == Exposure::nothing_sent) return;
   require(resendable(), "I7 a request that is not idempotent is sent again");
   require(!has_body_ || !overflowed_, "I7 a body that is gone is sent again");
@@ -147,20 +155,29 @@ void ExchangeCheck::check_resend(const StartAttempt& order) {
 
 void ExchangeCheck::perform(const StartAttempt& order) {
   check_start(order);
+  if (attempts_.empty() && plan_.budget.state != nullptr) {
+    in_loop_ = true;
+    ledger_.request_entered(now_);
+  }
   const bool is_reconnect = order.kind == AttemptKind::reconnect;
-  bool extra = order.kind == AttemptKind::retry && plan_.budget.state != nullptr;
+  const bool is_hedge = order.kind == AttemptKind::hedge;
+  const BudgetRef& budget = is_hedge ? plan_.hedge.budget : plan_.budget;
+  bool extra = order.kind != AttemptKind::primary && !is_reconnect && budget.state != nullptr;
   if (is_reconnect) {
     require(++reconnects_ == 1, "I2 a second reconnect");
     require(order.reuse == Reuse::none, "a reconnect on a pooled connection");
     require(reconnecting_ && reconnecting_->endpoint == order.endpoint, "a reconnect to another endpoint");
-    attempts_.back().reason = Reason::reconnect;
+    attempts_[reconnecting_from_].reason = Reason::reconnect;
     extra = reconnecting_ && std::exchange(reconnecting_, std::nullopt)->extra;
   } else {
     if (reconnecting_) give_back(*reconnecting_);
     reconnecting_.reset();
-    require(++counted_ <= (retry() != nullptr ? retry()->max_attempts : 1), "I2 too many attempts");
+    ++counted_;
+    hedges_ += is_hedge ? 1 : 0;
+    require(counted_ - hedges_ <= (retry() != nullptr ? retry()->max_attempts : 1), "I2 too many attempts");
+    require(!is_hedge || hedges_ <= plan_.hedge.config->max_hedges, "I2 too many hedges");
     if (extra) {
-      if (const std::string why = ledger_.extra_began(plan_.budget, now_); !why.empty()) broken("I3 " + why);
+      if (const std::string why = ledger_.extra_began(budget, now_); !why.empty()) broken("I3 " + why);
     }
   }
   require(order.n == counted_, "an attempt bears the wrong number");
@@ -184,6 +201,12 @@ void ExchangeCheck::perform(const HoldResponse& order) {
   if (attempt == nullptr || attempt->status == 0) return broken("a response is held that there is not");
   settle(*attempt, std::nullopt);
   attempt->state = State::held;
+}
+
+void ExchangeCheck::perform(const DiscardResponse& order) {
+  Attempt* attempt = live(order.id);
+  if (attempt == nullptr || attempt->status == 0) return broken("a response is discarded that there is not");
+  over(*attempt, std::nullopt);
 }
 
 void ExchangeCheck::perform(const DropHeld& order) {
@@ -299,6 +322,7 @@ std::optional<Reason> ExchangeCheck::abort_reason(const Attempt& attempt) const 
   if (downstream_) return downstream_;
   if (now_ >= max_duration_at_) return Reason::max_duration;
   if (now_ >= deadline_) return Reason::overall_timeout;
+  if (answering_) return Reason::hedge_lost;
   return attempt.state == State::connecting ? Reason::connect_timeout : Reason::attempt_timeout;
 }
 

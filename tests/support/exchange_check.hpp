@@ -52,7 +52,10 @@ class ExchangeCheck {
 
   void take(const exchange::RequestReady&);
   void take(const exchange::Tick&);
-  void take(const exchange::BodyState& fact) { overflowed_ |= fact.overflowed; }
+  void take(const exchange::BodyState& fact) {
+    overflowed_ |= fact.overflowed;
+    complete_ |= fact.complete;
+  }
   void take(const exchange::Woken&) {}
   void take(const exchange::Connected& fact);
   void take(const exchange::RequestSent& fact);
@@ -73,7 +76,7 @@ class ExchangeCheck {
   void perform(const exchange::DropReplay&) {}
   void perform(const exchange::RelayInterim& order);
   void perform(const exchange::RelayResponse& order);
-  void perform(const exchange::DiscardResponse&) {}
+  void perform(const exchange::DiscardResponse& order);
   void perform(const exchange::CloseDownstream&);
   void perform(const exchange::Reply& order);
   void perform(const exchange::ServeCached&) { broken("an answer from a cache that there is not"); }
@@ -103,6 +106,7 @@ class ExchangeCheck {
   Ledger& ledger_;
   bool idempotent_;
   bool has_body_;
+  std::string method_;
   std::optional<Nanos> client_deadline_;
 
   TimePoint now_{};
@@ -115,11 +119,15 @@ class ExchangeCheck {
   std::optional<Reason> downstream_;
   std::optional<Attempt> reconnecting_;  // failed in this fact and may be followed by its reconnect
   exchange::Exposure exposure_ = exchange::Exposure::nothing_sent;
+  std::size_t reconnecting_from_ = 0;
   unsigned counted_ = 0;  // attempts that count
+  unsigned hedges_ = 0;   // of them
   unsigned reconnects_ = 0;
   std::uint16_t status_ = 0;  // relayed or replied
   bool tick_ = false;
+  bool answering_ = false;  // the fact is a response head
   bool overflowed_ = false;
+  bool complete_ = false;
   bool read_body_ = false;
   bool in_loop_ = false;
   bool committed_ = false;

@@ -12,6 +12,7 @@
 #include <source_location>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -29,6 +30,7 @@ using exchange::Exposure;
 
 inline exchange::AttemptId id(int attempt) { return static_cast<exchange::AttemptId>(attempt); }
 inline exchange::Event ready() { return exchange::RequestReady{}; }
+inline exchange::Event woken() { return exchange::Woken{}; }
 inline exchange::Event tick() { return exchange::Tick{}; }
 inline exchange::Event connected(int attempt) { return exchange::Connected{id(attempt), false}; }
 inline exchange::Event reused(int attempt) { return exchange::Connected{id(attempt), true}; }
@@ -66,6 +68,12 @@ struct Given {
   exchange::RequestFacts facts;
   exchange::Upstream upstream;
   std::optional<policy::BudgetConfig> budget_config;
+  std::optional<policy::HedgeConfig> hedge_config;
+  std::vector<policy::CircuitConfig> circuits;
+  policy::Classifier classifier;
+  std::vector<policy::RateLimitConfig> rate_limits;
+  std::vector<policy::BulkheadConfig> bulkheads;
+  std::optional<policy::AdaptiveLimitConfig> adaptive;
   double budget_cost = 1;
   std::size_t endpoint_count = 2;
 
@@ -93,6 +101,47 @@ struct Given {
   Given& post() { return facts.idempotent = false, facts.method = "POST", *this; }
   Given& body(bool fits_replay = true) { return facts.has_body = true, facts.body_fits_replay = fits_replay, *this; }
   Given& client_waits(Nanos limit) { return facts.client_deadline = limit, *this; }
+  Given& hedge(Nanos delay, std::uint32_t most = 1) {
+    if (!hedge_config) hedge_config.emplace();
+    hedge_config->delay = delay;
+    hedge_config->max_hedges = most;
+    return *this;
+  }
+  /// Opens after so many failures in a row.
+  Given& circuit(std::uint32_t failures, policy::CircuitScope scope = policy::CircuitScope::key) {
+    policy::CircuitConfig& config = circuits.emplace_back();
+    config.consecutive_failures = failures;
+    config.cooldown_jitter = 0;
+    config.scope = scope;
+    config.failure_statuses.insert(500, 500);
+    config.failure_statuses.insert(502, 504);
+    return *this;
+  }
+  /// So many places, and a queue of so many for so long.
+  Given& bulkhead(std::uint32_t places, std::uint32_t queue = 0, Nanos max_wait = 1s,
+                  policy::Counts counts = policy::Counts::attempt) {
+    bulkheads.push_back({.max_concurrent = places, .max_queue = queue, .max_wait = max_wait, .counts = counts});
+    return *this;
+  }
+  /// One per `interval`, so many at once.
+  Given& rate_limit(Nanos interval, std::uint32_t burst = 1, Nanos max_wait = 0s,
+                    policy::Counts counts = policy::Counts::request) {
+    policy::RateLimitConfig& config = rate_limits.emplace_back();
+    config.requests = 1;
+    config.per = interval;
+    config.burst = burst;
+    config.max_wait = max_wait;
+    config.counts = counts;
+    return *this;
+  }
+  Given& adaptive_limit(std::uint32_t limit, std::uint32_t queue = 0) {
+    adaptive.emplace();
+    adaptive->initial = adaptive->min = adaptive->max = limit;
+    adaptive->queue = queue;
+    return *this;
+  }
+  Given& hedge_method(std::string method) { return hedge_config->methods.push_back(std::move(method)), *this; }
+  Given& first_head_wins() { return hedge_config->cancel_on_first_terminal = true, *this; }
   Given& budget(const policy::BudgetConfig& config, double cost = 1) {
     return budget_config = config, budget_cost = cost, *this;
   }
@@ -133,6 +182,34 @@ class Script {
       budget_.emplace(*given_.budget_config, 1);
       plan_.budget = {.name = "b", .config = &*given_.budget_config, .state = &*budget_, .cost = given_.budget_cost};
     }
+    if (given_.hedge_config) {
+      trigger_.emplace(*given_.hedge_config, 1);
+      plan_.hedge = {.config = &*given_.hedge_config, .trigger = &*trigger_, .budget = plan_.budget};
+    }
+    for (const policy::CircuitConfig& config : given_.circuits) {
+      exchange::CircuitRef& ref = plan_.circuits.emplace_back();
+      ref.name = "c";
+      ref.config = &config;
+      const bool each = config.scope == policy::CircuitScope::endpoint;
+      for (std::size_t i = 0; i < (each ? given_.endpoint_count : 1); ++i) {
+        circuits_.push_back(std::make_unique<policy::CircuitBreaker>(config));
+        if (each) ref.by_endpoint.push_back(circuits_.back().get());
+      }
+      if (!each) ref.state = circuits_.back().get();
+    }
+    for (const policy::RateLimitConfig& config : given_.rate_limits) {
+      rate_limits_.push_back(std::make_unique<policy::RateLimit>(config));
+      plan_.rate_limits.push_back({{.name = "r", .config = &config, .state = rate_limits_.back().get()}});
+    }
+    for (const policy::BulkheadConfig& config : given_.bulkheads) {
+      bulkheads_.push_back(std::make_unique<policy::Bulkhead>(wakeups_));
+      plan_.bulkheads.push_back({.name = "b", .config = &config, .state = bulkheads_.back().get()});
+    }
+    if (given_.adaptive) {
+      adaptive_.emplace(*given_.adaptive, wakeups_, 1);
+      plan_.adaptive_limit = {.name = "a", .config = &*given_.adaptive, .state = &*adaptive_};
+    }
+    if (!given_.classifier.empty()) plan_.classifier = &given_.classifier;
     ledger_.emplace(set_.endpoints.size(), given_.budget_config.value_or(policy::BudgetConfig{}));
     check_.emplace(plan_, given_.facts, timeline_, *ledger_);
     exchange_.emplace(plan_, given_.facts, local_, timeline_);
@@ -143,6 +220,8 @@ class Script {
     CHECK(in_flight() == 0);
     CHECK(extras() == 0);
     CHECK(requests_in_loop() == 0);
+    for (const auto& bulkhead : bulkheads_) CHECK((bulkhead->in_flight() == 0 && bulkhead->queued() == 0));
+    if (adaptive_) CHECK((adaptive_->in_flight() == 0 && adaptive_->queued() == 0));
     CHECK(exchange_->wakeup() == kNever);
   }
   Script(const Script&) = delete;
@@ -197,6 +276,23 @@ class Script {
   std::int64_t extras() const { return budget_ ? budget_->extras_in_flight() : 0; }
   std::int64_t requests_in_loop() const { return budget_ ? budget_->requests_in_flight() : 0; }
   policy::Budget& budget() { return *budget_; }
+  policy::CircuitBreaker& circuit(std::size_t index = 0) { return *circuits_[index]; }
+  policy::HedgeTrigger& trigger() { return *trigger_; }
+  policy::Bulkhead& bulkhead(std::size_t index = 0) { return *bulkheads_[index]; }
+  policy::RateLimit& rate_limit(std::size_t index = 0) { return *rate_limits_[index]; }
+  policy::AdaptiveLimit& adaptive() { return *adaptive_; }
+  /// Takes a place as another request would.
+  policy::GatePermit take_place(std::size_t index = 0) {
+    return bulkheads_[index]->admit(given_.bulkheads[index], Priority::critical, nullptr).permit;
+  }
+  std::size_t woken() const { return wakeups_.tickets.size(); }
+  /// The next request of the same policy, on the same states.
+  void again() {
+    exchange_.reset();
+    timeline_.reset();
+    check_.emplace(plan_, given_.facts, timeline_, *ledger_);
+    exchange_.emplace(plan_, given_.facts, local_, timeline_);
+  }
   const exchange::Timeline& timeline() const { return timeline_; }
   /// What the attempt started last was told of the deadline.
   std::optional<Nanos> forwarded() const { return forwarded_; }
@@ -240,6 +336,17 @@ class Script {
   std::unique_ptr<policy::EndpointState[]> states_;
   policy::EndpointSet set_;
   std::optional<policy::Budget> budget_;
+  std::optional<policy::HedgeTrigger> trigger_;
+  std::vector<std::unique_ptr<policy::CircuitBreaker>> circuits_;
+  /// Notes who is woken.
+  struct Woken final : Wakeups {
+    void wake(const Ticket& ticket) noexcept override { tickets.push_back(ticket); }
+    std::vector<Ticket> tickets;
+  };
+  Woken wakeups_;
+  std::vector<std::unique_ptr<policy::RateLimit>> rate_limits_;
+  std::vector<std::unique_ptr<policy::Bulkhead>> bulkheads_;
+  std::optional<policy::AdaptiveLimit> adaptive_;
   exchange::Plan plan_;
   exchange::WorkerLocal local_;
   exchange::Timeline timeline_;

@@ -1,69 +1,21 @@
 // tests/bench/micro/micro_bench.cpp
 //
-// What a decision costs: nanoseconds and heap allocations per operation of the core, without sockets. Each operation is
-// run in batches; of at least five runs the median, the least and the most are printed, because a machine that is
-// shared has no other honest numbers. `--once` runs each operation a single time, which shows that it still works.
+// The program, and what whole exchanges, budgets and choices cost without sockets. `--once` runs each operation a
+// single time. See bench.hpp for how it is measured.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
-#include <memory>
 #include <string_view>
-#include <vector>
 
 #include "proxy/exchange/exchange.hpp"
-#include "tests/support/allocations.hpp"
+#include "tests/bench/micro/bench.hpp"
 
 namespace {
 
 using namespace outrigger;
+using namespace outrigger::bench;
 using namespace outrigger::exchange;
 using namespace std::chrono_literals;
-
-constexpr int kRuns = 9;
-constexpr Nanos kRunLength = 50ms;
-
-/// Keeps the compiler from dropping a result nobody reads.
-template <class T>
-void keep(T&& value) {
-  asm volatile("" : : "g"(&value) : "memory");
-}
-
-/// The bench alone reads a clock: it measures.
-std::int64_t clock_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
-
-struct Bench {
-  bool once = false;
-
-  template <class Operation>
-  void operator()(const char* name, Operation operation) const {
-    if (once) {
-      operation();
-      std::printf("%-34s ran\n", name);
-      return;
-    }
-    std::int64_t batch = 1;
-    while (time(operation, batch) < kRunLength.count()) batch *= 2;
-    std::vector<double> per_op;
-    per_op.reserve(kRuns);
-    const std::uint64_t before = test::allocations();
-    for (int i = 0; i < kRuns; ++i) {
-      per_op.push_back(static_cast<double>(time(operation, batch)) / static_cast<double>(batch));
-    }
-    const auto allocated = static_cast<double>(test::allocations() - before);
-    std::sort(per_op.begin(), per_op.end());
-    std::printf("%-34s %9.1f %9.1f %9.1f %9.3f\n", name, per_op[kRuns / 2], per_op.front(), per_op.back(),
-                allocated / static_cast<double>(batch) / kRuns);
-  }
-
- private:
-  template <class Operation>
-  static std::int64_t time(Operation& operation, std::int64_t batch) {
-    const std::int64_t began = clock_ns();
-    for (std::int64_t i = 0; i < batch; ++i) operation();
-    return clock_ns() - began;
-  }
-};
 
 /// Three endpoints, the default retry block, one budget.
 struct Core {
@@ -194,10 +146,10 @@ void choices(const Bench& bench) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const Bench bench{.once = argc > 1 && std::string_view{argv[1]} == "--once"};
-  if (!bench.once) std::printf("%-34s %9s %9s %9s %9s\n", "operation", "median ns", "min", "max", "allocs/op");
+  const Bench bench{argc > 1 && std::string_view{argv[1]} == "--once"};
   exchanges(bench);
   budgets(bench);
   choices(bench);
+  BenchGroup::run_all(bench);
   return 0;
 }

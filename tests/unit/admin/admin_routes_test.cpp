@@ -1,6 +1,7 @@
 #include "proxy/admin/admin_routes.hpp"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -60,7 +61,11 @@ TEST_SUITE("admin") {
     Api api;
     CHECK(json::parse(api.get("/config").body)["generation"] == 7);
     CHECK(json::parse(api.get("/budgets").body).contains("budgets"));
-    CHECK(json::parse(api.get("/upstreams").body).contains("upstreams"));
+    for (const std::string list :
+         {"circuits", "rate_limits", "bulkheads", "adaptive_limits", "adaptive_throttles", "upstreams"}) {
+      CAPTURE(list);
+      CHECK(json::parse(api.get("/" + list).body).contains(list));
+    }
     CHECK(json::parse(api.get("/policies").body).contains("policies"));
     CHECK(json::parse(api.get("/policies/payments.Charge").body)["key"] == "payments.Charge");
     CHECK(api.get("/policies/unknown").status == 404);
@@ -71,8 +76,8 @@ TEST_SUITE("admin") {
     Api api;
     const AdminResponse response = api.get("/");
     CHECK(response.status == 200);
-    for (const char* call :
-         {"/healthz", "/metrics", "/timelines", "/reload", "/drain", "/log-level", "/config/validate"}) {
+    for (const char* call : {"/healthz", "/metrics", "/timelines", "/reload", "/drain", "/log-level",
+                             "/config/validate", "/policies/{key}", "/circuits/{name}/force_open"}) {
       CAPTURE(call);
       CHECK(response.body.find(call) != std::string::npos);
     }
@@ -81,7 +86,8 @@ TEST_SUITE("admin") {
   TEST_CASE("a call that does not exist is 404 with a JSON body") {
     Api api;
     for (const char* target :
-         {"/nothing", "/timelines/", "/timelines/a/b", "/metrics/", "//", "", "*", "http://x/metrics"}) {
+         {"/nothing", "/timelines/", "/timelines/a/b", "/metrics/", "//", "", "*", "http://x/metrics",
+          "/circuits//reset", "/circuits/reset", "/circuits/a/b/reset", "/circuits/a", "/circuits/a/open"}) {
       CAPTURE(target);
       const AdminResponse response = api.get(target);
       CHECK(response.status == 404);
@@ -158,6 +164,16 @@ TEST_SUITE("admin") {
     CHECK(api.backend.limit == 7);
   }
 
+  TEST_CASE("what was only computed is asked for with its prefix") {
+    Api api;
+    CHECK(api.get("/timelines?reason=would_circuit_open").status == 200);
+    CHECK(api.backend.filter.reason == Reason::circuit_open);
+    CHECK(api.backend.filter.would);
+    CHECK(api.get("/timelines?reason=circuit_open").status == 200);
+    CHECK_FALSE(api.backend.filter.would);
+    CHECK(api.get("/timelines?reason=would_nonsense").status == 400);
+  }
+
   TEST_CASE("an exact status is taken, empty parameters ask for nothing, and there is a default limit") {
     Api api;
     CHECK(api.get("/timelines?status=404&policy=&kind").status == 200);
@@ -206,6 +222,28 @@ TEST_SUITE("admin") {
     CHECK(response.status == 422);
     CHECK(json::parse(response.body)["generation"] == 6);
     CHECK(json::parse(response.body)["errors"][0] == "a.yaml:1:2: error: version: \"is\" required");
+  }
+
+  TEST_CASE("a circuit is commanded by its decoded name, and only where there is one") {
+    Api api;
+    const std::pair<const char*, CircuitCommand> calls[] = {{"reset", CircuitCommand::reset},
+                                                            {"force_open", CircuitCommand::force_open},
+                                                            {"force_close", CircuitCommand::force_close},
+                                                            {"auto", CircuitCommand::automatic}};
+    for (const auto& [call, command] : calls) {
+      CAPTURE(call);
+      const AdminResponse response = api.post(std::string{"/circuits/pay%6Dents.Charge.2/"} + call);
+      CHECK(response.status == 200);
+      CHECK(json::parse(response.body)["circuits"][0]["state"] == "open");
+      CHECK(api.backend.circuit == "payments.Charge.2");
+      CHECK(api.backend.command == command);
+    }
+    api.backend.command.reset();
+    CHECK(api.post("/circuits/unknown/reset").status == 404);
+    CHECK(api.get("/circuits/payments/reset").status == 405);
+    CHECK(api.get("/circuits/payments/reset").allow == "POST");
+    CHECK(api.post("/circuits").status == 405);
+    CHECK_FALSE(api.backend.command);
   }
 
   TEST_CASE("drain, log level and validation reach the process") {

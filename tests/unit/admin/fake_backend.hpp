@@ -21,6 +21,8 @@ struct FakeBackend final : AdminBackend {
   std::string log_level;
   int reloads = 0;
   bool drained = false;
+  std::string circuit;
+  std::optional<CircuitCommand> command;
   bool answer_later = false;
   std::function<void()> later;
   std::function<void()> on_asked = [] {};  // for timelines
@@ -29,6 +31,11 @@ struct FakeBackend final : AdminBackend {
   std::string metrics_text() override { return "outrigger_draining 0\n"; }
   std::string config_json() override { return R"({"generation":7})"; }
   std::string budgets_json() override { return R"({"budgets":[]})"; }
+  std::string circuits_json() override { return R"({"circuits":[]})"; }
+  std::string rate_limits_json() override { return R"({"rate_limits":[]})"; }
+  std::string bulkheads_json() override { return R"({"bulkheads":[]})"; }
+  std::string adaptive_limits_json() override { return R"({"adaptive_limits":[]})"; }
+  std::string adaptive_throttles_json() override { return R"({"adaptive_throttles":[]})"; }
   std::string upstreams_json() override { return R"({"upstreams":[]})"; }
   std::string policies_json() override { return R"({"policies":[]})"; }
   std::optional<std::string> policy_json(std::string_view key) override {
@@ -56,6 +63,12 @@ struct FakeBackend final : AdminBackend {
     done(reload_result);
   }
   void drain() override { drained = true; }
+  std::optional<std::string> command_circuit(std::string_view name, CircuitCommand asked) override {
+    if (name == "unknown") return std::nullopt;
+    circuit = name;
+    command = asked;
+    return R"({"circuits":[{"state":"open"}]})";
+  }
   bool set_log_level(std::string_view level) override {
     if (level != "debug") return false;
     log_level = level;

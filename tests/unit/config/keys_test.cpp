@@ -1,70 +1,33 @@
+#include "tests/unit/config/keys.hpp"
+
 #include <string>
 #include <string_view>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
-#include "proxy/config/dump.hpp"
-#include "tests/unit/config/loading.hpp"
-
 // Every key with a range: its default, its value at each bound, and what is said beyond.
 namespace outrigger::config {
 namespace {
 
-using nlohmann::ordered_json;
-
 /// A text in which the key of that path has that value. Paths as in diagnostics; below listeners[0], upstreams.up and
 /// routes[0] the key stands in the sample's own element.
 std::string text_with(std::string_view path, const std::string& value) {
-  const auto nested = [&](std::string_view keys) {
-    std::string out;
-    std::string closing;
-    for (std::size_t dot = keys.find('.'); dot != std::string_view::npos; dot = keys.find('.')) {
-      out += std::string(keys.substr(0, dot)) + ": {";
-      closing += "}";
-      keys.remove_prefix(dot + 1);
-    }
-    return out + std::string(keys) + ": " + value + closing;
-  };
   Sample sample;
   constexpr std::string_view kListener = "listeners[0].";
   constexpr std::string_view kUpstream = "upstreams.up.";
   constexpr std::string_view kRoute = "routes[0].";
   if (path.starts_with(kListener)) {
-    sample.listener = ", " + nested(path.substr(kListener.size()));
+    sample.listener = ", " + nested(path.substr(kListener.size()), value);
   } else if (path.starts_with(kUpstream)) {
-    sample.upstream = ", " + nested(path.substr(kUpstream.size()));
+    sample.upstream = ", " + nested(path.substr(kUpstream.size()), value);
   } else if (path.starts_with(kRoute)) {
-    sample.route = ", " + nested(path.substr(kRoute.size()));
+    sample.route = ", " + nested(path.substr(kRoute.size()), value);
   } else {
-    sample.rest = nested(path) + "\n";
+    sample.rest = nested(path, value) + "\n";
   }
   return sample.text();
 }
-
-/// The key's value in the effective configuration, as JSON text without the quotes of strings.
-std::string effective(const Config& config, std::string_view path) {
-  std::string pointer = "/";
-  for (const char c : path) {
-    if (c == '.' || c == '[') pointer += '/';
-    if (c != '.' && c != '[' && c != ']') pointer += c;
-  }
-  const ordered_json all = to_json(config);
-  const ordered_json::json_pointer at(pointer);
-  if (!all.contains(at)) return "absent";
-  const ordered_json& value = all[at];
-  return value.is_string() ? value.get<std::string>() : value.dump();
-}
-
-struct Key {
-  const char* path;
-  const char* by_default;
-  const char* lowest;
-  const char* highest;
-  const char* too_low;   // "" where nothing is
-  const char* too_high;  // "" where nothing is
-  const char* bounds;    // as the error tells them
-};
 
 constexpr Key kKeys[] = {
     {"workers", "auto", "1", "256", "0", "257", "between 1 and 256"},
@@ -132,7 +95,8 @@ const Word kWords[] = {
     {"upstreams.up.host", "absent", {"api.example.com", "api.example.com:8443"}},
     {"routes[0].priority", "absent", {"low", "standard", "critical"}},
     {"routes[0].policy", "default", {"default"}},
-    {"policies.default.mode", "enforce", {"enforce"}},
+    {"policies.default.mode", "enforce", {"enforce", "observe"}},
+    {"chaos_enabled", "false", {"true", "false"}},
     {"policies.default.id", "absent", {"anything at all"}},
     {"policies.default.deadline.on_invalid", "ignore", {"ignore", "reject"}},
     {"policies.default.retry.jitter", "absent", {"full", "equal", "decorrelated", "none"}},
@@ -148,34 +112,6 @@ const Word kWords[] = {
     {"telemetry.timelines.log_query", "false", {"true", "false"}},
     {"instance", "absent", {"edge-1"}},
 };
-
-std::string all(const LoadResult& result) {
-  std::string out;
-  for (const Diagnostic& diagnostic : result.diagnostics) out += to_string(diagnostic) + "\n";
-  return out;
-}
-
-void check_key(const Key& key, const std::string& path, const Config& defaults,
-               std::string (*text)(std::string_view, const std::string&)) {
-  CAPTURE(path);
-  CHECK(effective(defaults, path) == key.by_default);
-  for (const std::string value : {key.lowest, key.highest}) {
-    const LoadResult result = load(text(key.path, value));
-    CAPTURE(value);
-    CHECK(all(result).empty());
-    CHECK(effective(result.config, path) == value);
-  }
-  for (const std::string value : {key.too_low, key.too_high}) {
-    if (value.empty()) continue;
-    const LoadResult result = load(text(key.path, value));
-    CAPTURE(value);
-    CAPTURE(all(result));
-    REQUIRE(!result.diagnostics.empty());
-    CHECK(result.diagnostics[0].path == path);
-    CHECK(result.diagnostics[0].message == "must be " + std::string(key.bounds) + ", got " + value);
-    CHECK_FALSE(result.ok());
-  }
-}
 
 std::string budget_text(std::string_view path, const std::string& value) {
   const std::size_t dot = path.find('.');

@@ -30,10 +30,11 @@ struct Sample {
 };
 
 inline LoadResult load(std::string_view text, const std::map<std::string, std::string>& variables = {}) {
-  return load_text(text, "t.yaml", [&](const std::string& name) -> std::optional<std::string> {
+  const auto variable = [&](const std::string& name) -> std::optional<std::string> {
     const auto found = variables.find(name);
     return found == variables.end() ? std::nullopt : std::optional(found->second);
-  });
+  };
+  return load_text(text, "t.yaml", variable, Accept::known);
 }
 
 /// Printed one below the other when a comparison fails.

@@ -112,19 +112,31 @@ TEST_SUITE("config") {
     CHECK_FALSE(result.config.policies.at("n").policy.retry.has_value());
   }
 
-  TEST_CASE("a preset whose hedge is missing says so where it is used") {
+  TEST_CASE("the preset for low latency hedges at p95") {
+    const LoadResult result = load(
+        "version: 1\nlisteners: [{name: in, listen: '127.0.0.1:0'}]\n"
+        "upstreams: {up: {endpoints: ['127.0.0.1:1', '127.0.0.1:2']}}\nroutes: [{upstream: up, policy: l}]\n"
+        "policies: {l: {extends: preset/low_latency}}\n");
+    REQUIRE(result.diagnostics.empty());
+    const PolicyConfig& fast = result.config.policies.at("l");
+    CHECK(fast.policy.overall_timeout == 1s);
+    CHECK(fast.policy.retry->max_attempts == 2);
+    CHECK(fast.policy.retry->timeout_per_attempt == 500ms);
+    CHECK(fast.policy.retry->backoff.initial == 10ms);
+    CHECK(fast.policy.retry->backoff.max == 50ms);
+    REQUIRE(fast.hedge.has_value());
+    CHECK(fast.hedge->max_hedges == 1);
+    CHECK(fast.hedge->quantile == 0.95);
+    CHECK_FALSE(fast.hedge->delay.has_value());
+    CHECK(fast.hedge_budget.kind == Kind::builtin);
+  }
+
+  TEST_CASE("a mistake that only a preset's hedge could point at is told at the policy that took it up") {
     const LoadResult result = load_policies("policies:\n  l: {extends: preset/low_latency}\n", {"l"});
     REQUIRE(result.diagnostics.size() == 1);
-    CHECK(
-        to_string(result.diagnostics[0]) ==
-        "t.yaml:8:16: warning: policies.l.extends: hedge is not supported yet: preset/low_latency is used without its "
-        "hedge");
-    const policy::Policy& fast = result.config.policies.at("l").policy;
-    CHECK(fast.overall_timeout == 1s);
-    CHECK(fast.retry->max_attempts == 2);
-    CHECK(fast.retry->timeout_per_attempt == 500ms);
-    CHECK(fast.retry->backoff.initial == 10ms);
-    CHECK(fast.retry->backoff.max == 50ms);
+    CHECK(to_string(result.diagnostics[0]) ==
+          "t.yaml:8:6: warning: policies.l.hedge: upstream up has one endpoint: a hedge goes where the first attempt "
+          "waits");
   }
 
   TEST_CASE("the built-in default can be inherited and defined") {

@@ -68,6 +68,13 @@ std::vector<std::string> budget_names(const Snapshot& snapshot) {
   return names;
 }
 
+/// What began anew, as "kind name".
+std::vector<std::string> renewed(const Snapshot& before, const Snapshot& after) {
+  std::vector<std::string> out;
+  for (const Renewed& state : renewed_states(before, after)) out.push_back(std::string(state.kind) + " " + state.name);
+  return out;
+}
+
 const policy::Endpoint& endpoint(const Snapshot& snapshot, std::size_t upstream, std::size_t position) {
   return snapshot.endpoint_sets[upstream].endpoints[position];
 }
@@ -94,7 +101,7 @@ TEST_SUITE("config") {
     CHECK(row.plan.route == "routes[0]");
     CHECK(row.plan.generation == 1);
     CHECK(row.host == "api.test");
-    CHECK(row.priority == "low");
+    CHECK(row.priority == Priority::low);
     CHECK(row.idempotency_key == "Key");
     CHECK(row.accept.has(http::DeadlineForm::grpc_timeout));
     CHECK_FALSE(row.accept.has(http::DeadlineForm::x_request_timeout));
@@ -114,7 +121,7 @@ TEST_SUITE("config") {
     CHECK(plain.plan.route == "routes[1]");
     CHECK(plain.plan.policy_key == "default");
     CHECK(plain.host.empty());
-    CHECK(plain.priority.empty());
+    CHECK_FALSE(plain.priority.has_value());
     CHECK(plain.idempotency_key == "Idempotency-Key");
   }
 
@@ -222,7 +229,7 @@ TEST_SUITE("config") {
     // Requests that began before it go by the numbers of their own snapshot.
     CHECK(fresh.config->capacity == 20);
     CHECK(old.config->capacity == 10);
-    CHECK(renewed_budgets(*before, *after).empty());
+    CHECK(renewed(*before, *after).empty());
   }
 
   TEST_CASE("a reload with another type begins anew, while requests that began before keep theirs") {
@@ -238,17 +245,17 @@ TEST_SUITE("config") {
     CHECK(fresh.state != old.state);
     CHECK(fresh.state->available(*fresh.config, kNow) == 10);
     CHECK(old.state->extras_in_flight() == 1);
-    CHECK(renewed_budgets(*before, *after) == std::vector<std::string>{"p.Key"});
+    CHECK(renewed(*before, *after) == std::vector<std::string>{"budget p.Key"});
   }
 
   TEST_CASE("only budgets that were there before and are new now have begun anew") {
     Reloads process;
     const SnapshotPtr before = process.load_budget("{type: ratio}");
     const SnapshotPtr elsewhere = process.load_budget("default");
-    CHECK(renewed_budgets(*before, *elsewhere).empty());
+    CHECK(renewed(*before, *elsewhere).empty());
     const SnapshotPtr wider = process.load_budget("{type: window, window: 1m}");
-    CHECK(renewed_budgets(*before, *wider) == std::vector<std::string>{"p.Key"});
-    CHECK(renewed_budgets(*elsewhere, *wider).empty());
+    CHECK(renewed(*before, *wider) == std::vector<std::string>{"budget p.Key"});
+    CHECK(renewed(*elsewhere, *wider).empty());
   }
 
   TEST_CASE("the default budget keeps its state when the order of upstreams and the policies change") {

@@ -27,7 +27,7 @@ Ticket last_ticket(Worker& worker) {
   return ticket;
 }
 
-/// One request on this connection from end to end, with grants going on meanwhile.
+/// One request on this connection from end to end, with wake-ups going on meanwhile.
 template <class Meanwhile>
 void serve(WorkerRig& rig, Peer& client, Peer& upstream, Meanwhile meanwhile) {
   client.send(kRequest);
@@ -45,16 +45,16 @@ TEST_SUITE("server") {
     for (const std::size_t i : {0u, 1u}) CHECK(rig.on(i, last_ticket).worker == i);
   }
 
-  TEST_CASE("a grant waits in the mailbox for its worker and is never waited for") {
+  TEST_CASE("a wake-up waits in the mailbox for its worker and is never waited for") {
     WorkerRig rig(2);
     MailboxWakeups wakeups(rig.workers);
-    for (int i = 0; i < 1000; ++i) wakeups.grant({.worker = 1, .slot = 0, .generation = 1});
+    for (int i = 0; i < 1000; ++i) wakeups.wake({.worker = 1, .slot = 0, .generation = 1});
     rig.start_all();
     CHECK(rig.served(1).open());
     CHECK(rig.workers[1]->in_flight() == 0);
   }
 
-  TEST_CASE("grants for requests that are there, have left or never were disturb nobody, from whatever thread") {
+  TEST_CASE("wake-ups for requests that are there, have left or never were disturb nobody, from whatever thread") {
     WorkerRig rig(2);
     MailboxWakeups wakeups(rig.workers);
     rig.start_all();
@@ -64,31 +64,31 @@ TEST_SUITE("server") {
 
     std::atomic<bool> over{false};
     std::atomic<std::uint64_t> present{0};  // the generation of the request under way, or nearly
-    std::vector<std::thread> granting;
+    std::vector<std::thread> waking;
     for (std::uint32_t worker = 0; worker < 2; ++worker) {
-      granting.emplace_back([&, worker] {
+      waking.emplace_back([&, worker] {
         for (int i = 0; i < 20'000 && !over.load(); ++i) {
           const std::uint64_t about = present.load();
-          wakeups.grant({.worker = worker, .slot = 0, .generation = about});
-          wakeups.grant({.worker = worker, .slot = 0, .generation = about - 1});
-          wakeups.grant({.worker = worker, .slot = 77, .generation = about});
+          wakeups.wake({.worker = worker, .slot = 0, .generation = about});
+          wakeups.wake({.worker = worker, .slot = 0, .generation = about - 1});
+          wakeups.wake({.worker = worker, .slot = 77, .generation = about});
         }
       });
     }
     for (std::uint64_t round = 0; round < 50; ++round) {
       for (const std::size_t i : {0u, 1u}) {
-        // A worker grants to the other one, too, as one that gives back a permit does.
+        // A worker wakes the other one, too, as one that gives back a place does.
         serve(rig, clients[i], upstreams[i], [&] {
           CHECK(rig.workers[i]->in_flight() == 1);
           rig.on(1 - i, [&wakeups, i, round](Worker&) {
-            wakeups.grant({.worker = static_cast<std::uint32_t>(i), .slot = 0, .generation = round + 1});
+            wakeups.wake({.worker = static_cast<std::uint32_t>(i), .slot = 0, .generation = round + 1});
           });
         });
         present.store(round + 1);
       }
     }
     over.store(true);
-    for (std::thread& thread : granting) thread.join();
+    for (std::thread& thread : waking) thread.join();
     for (const std::size_t i : {0u, 1u}) {
       CHECK(rig.on(i, last_ticket).generation == 50);
       CHECK(rig.on(i, [](Worker& worker) { return worker.in_flight(); }) == 0);

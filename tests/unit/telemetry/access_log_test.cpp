@@ -68,7 +68,21 @@ TEST_SUITE("telemetry") {
     CHECK(flags(Reason::bad_request) == "DPE");
     CHECK(flags(Reason::protocol_error) == "UPE");
     CHECK(flags(Reason::max_duration) == "DT");
+    CHECK(flags(Reason::circuit_open) == "UO");
+    CHECK(flags(Reason::shed_load) == "UO");
+    CHECK(flags(Reason::concurrency_limit) == "UO");
+    CHECK(flags(Reason::rate_limited) == "RL");
+    CHECK(flags(Reason::throttled) == "DO");
     CHECK(flags(Reason::http_4xx) == "-");
+  }
+
+  TEST_CASE("an answer from the cache says so, and a classifier's reason is shown as it is named") {
+    SampleTimeline sample = retried();
+    sample.get().outcome = exchange::RequestOutcome::cached;
+    sample.get().attempts[0].reason_text = sample.get().keep("out_of_stock", 40);
+    const ordered_json json = ordered_json::parse(line(LogFormat::json, sample));
+    CHECK(json["flags"] == "RFCF");
+    CHECK(json["attempts"][0] == "primary 127.0.0.1:9001 out_of_stock 4.000");
   }
 
   TEST_CASE("two flags stand beside each other") {

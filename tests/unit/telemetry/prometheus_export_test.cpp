@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "proxy/telemetry/record.hpp"
 #include "tests/unit/telemetry/sample_timeline.hpp"
 
 using namespace outrigger;
@@ -29,12 +30,19 @@ double sum_of(const std::string& text, const std::string& family) {
 struct Process {
   MetricRegistry registry{2, {kDefaultBucketSeconds.begin(), kDefaultBucketSeconds.end()}};
   GaugeSources sources{.version = "1.2.3"};
+  exchange::Upstream upstream{.name = "backend"};
+  exchange::Plan plan;
+
+  Process() {
+    plan.upstream = &upstream;
+    plan.policy_key = "payments";
+    plan.budget.name = "shared";
+  }
 
   void finish(std::uint32_t worker, const Timeline& timeline) {
-    PolicyRow* policy = registry.policy_row(worker, "payments");
-    begin(*policy);
-    record(timeline, *policy, *registry.attempt_row(worker, "payments", "backend"),
-           registry.budget_row(worker, "shared"));
+    const RouteRows rows = route_rows(registry, worker, plan);
+    begin(*rows.policy);
+    record(timeline, rows);
   }
   std::string text() const { return PrometheusExport(registry, sources).text(); }
 };
@@ -92,6 +100,36 @@ TEST_SUITE("telemetry") {
     CHECK(has_line(text, R"(outrigger_upstream_connects_total{upstream="backend",result="connect_refused"} 0)"));
     CHECK(text.find("reason=\"no_route\"") == std::string::npos);
     CHECK(text.find("kind=\"hedge\"") == std::string::npos);
+  }
+
+  TEST_CASE("a policy that hedges has the series of hedges from the start, with its other attempts' lost races") {
+    Process process;
+    const policy::HedgeConfig hedge;
+    process.plan.hedge.config = &hedge;
+    route_rows(process.registry, 0, process.plan);
+    const std::string text = process.text();
+    CHECK(has_line(text, R"(outrigger_attempts_total{policy="payments",upstream="backend",kind="hedge",)"
+                         R"(outcome="success",reason="success"} 0)"));
+    CHECK(has_line(text, R"(outrigger_attempts_total{policy="payments",upstream="backend",kind="primary",)"
+                         R"(outcome="abort",reason="hedge_lost"} 0)"));
+    CHECK(has_line(text, R"(outrigger_attempt_duration_seconds_count{policy="payments",kind="hedge"} 0)"));
+    CHECK(has_line(text, R"(outrigger_hedges_total{policy="payments",result="suppressed"} 0)"));
+  }
+
+  TEST_CASE("a fallback keeps the reason beneath it and shows the code that was sent, and sums still hold") {
+    Process process;
+    SampleTimeline sample = SampleTimeline{}.ended(Reason::circuit_open, 200);
+    sample.get().outcome = exchange::RequestOutcome::fallback;
+    process.finish(0, sample);
+    sample.ended(Reason::success, 304).get().outcome = exchange::RequestOutcome::cached;
+    process.finish(1, sample);
+    const std::string text = process.text();
+    CHECK(has_line(text, R"(outrigger_requests_total{policy="payments",code="2xx",outcome="fallback",)"
+                         R"(reason="circuit_open"} 1)"));
+    CHECK(has_line(text,
+                   R"(outrigger_requests_total{policy="payments",code="3xx",outcome="cached",reason="success"} 1)"));
+    CHECK(sum_of(text, "outrigger_requests_total") == 2);
+    CHECK(sum_of(text, "outrigger_request_duration_seconds_count") == 2);
   }
 
   TEST_CASE("refusals before a route stand under _unrouted and only once they happened") {

@@ -78,6 +78,32 @@ TEST_SUITE("telemetry") {
     CHECK_FALSE(decisions[1].contains("attempt"));
   }
 
+  TEST_CASE("an attempt shows its circuit and the reason that a classifier's rule gave it") {
+    SampleTimeline sample = retried();
+    sample.get().attempts[0].circuit = exchange::CircuitShown::closed;
+    sample.get().attempts[0].reason_text = sample.get().keep("out_of_stock", 40);
+    sample.get().attempts[1].circuit = exchange::CircuitShown::half_open;
+    sample.get().attempts[1].hedge = 2;
+    const ordered_json attempts = parsed(sample)["attempts"];
+    CHECK(attempts[0]["circuit"] == "closed");
+    CHECK(attempts[0]["reason"] == "out_of_stock");
+    CHECK(attempts[1]["circuit"] == "half_open");
+    CHECK(attempts[1]["hedge_index"] == 2);
+    CHECK_FALSE(parsed(retried())["attempts"][0].contains("circuit"));
+  }
+
+  TEST_CASE("a decision names its limit, and one that was only computed says so") {
+    SampleTimeline sample;
+    sample.get().decide({.at = 1ms, .part = Part::rate_limit, .reason = Reason::rate_limited, .name = "shared"});
+    sample.get().decide(
+        {.at = 2ms, .part = Part::circuit, .reason = Reason::circuit_open, .would = true, .name = "payments"});
+    const ordered_json decisions = parsed(sample)["decisions"];
+    CHECK(decisions[0] ==
+          ordered_json{{"at_ms", 1.0}, {"part", "rate_limit"}, {"reason", "rate_limited"}, {"name", "shared"}});
+    CHECK(decisions[1]["reason"] == "would_circuit_open");
+    CHECK(decisions[1]["part"] == "circuit");
+  }
+
   TEST_CASE("what did not fit is marked") {
     SampleTimeline sample;
     CHECK_FALSE(parsed(sample).contains("truncated"));

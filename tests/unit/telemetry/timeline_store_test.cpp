@@ -202,4 +202,14 @@ TEST_SUITE("telemetry") {
     CHECK(store.count({.reason = Reason::budget_denied}) == 1);
     CHECK(store.count({.reason = Reason::attempts_exhausted}) == 0);
   }
+
+  TEST_CASE("what was only computed is found by its own filter and by no other") {
+    Store store{10};
+    SampleTimeline sample = SampleTimeline{}.good_attempt();
+    sample.get().decide({.part = Part::circuit, .reason = Reason::circuit_open, .would = true, .name = "guard"});
+    store.add(sample);
+    CHECK(store.count({.reason = Reason::circuit_open, .would = true}) == 1);
+    CHECK(store.count({.reason = Reason::rate_limited, .would = true}) == 0);
+    CHECK(store.count({.reason = Reason::circuit_open}) == 0);
+  }
 }

@@ -1,0 +1,500 @@
+#include <algorithm>
+#include <utility>
+
+#include "proxy/exchange/exchange.hpp"
+
+namespace outrigger::exchange {
+namespace {
+
+using policy::Classified;
+using policy::Outcome;
+
+constexpr Nanos kReconnectWindow = std::chrono::seconds{1};
+
+}  // namespace
+
+/// What a policy without a `retry` block retries by: nothing. Its replay limit still serves reconnects.
+const policy::RetryConfig& Exchange::retry() const noexcept {
+  static const policy::RetryConfig none{.max_attempts = 1, .idempotency_key = {}};
+  return plan_.policy->retry ? *plan_.policy->retry : none;
+}
+
+// ---- admission ------------------------------------------------------------------------------
+
+void Exchange::admit_request() {
+  stage_ = Stage::request;
+  admitted(admission_.begin(
+      {.stage = policy::Counts::request, .priority = priority_, .deadline = deadline_.at, .may_wait = true}, keys_,
+      request_holdings_, now_, local_.rng));
+}
+
+/// Only the first attempt waits for limits; an open circuit spares it that.
+void Exchange::admit_primary() {
+  if (const auto refused = ask_circuits(AttemptKind::primary)) return refuse(*refused, '8');
+  stage_ = Stage::primary;
+  admitted(admission_.begin(
+      {.stage = policy::Counts::attempt, .priority = priority_, .deadline = deadline_.at, .may_wait = true}, keys_,
+      clearance_.holdings, now_, local_.rng));
+}
+
+void Exchange::admitted(Admission::Answer answer) {
+  note_wait();
+  if (answer == Admission::Answer::waiting) return;
+  if (answer == Admission::Answer::refused) {
+    const Refusal& refusal = admission_.refusal();
+    const char early = refusal.part == Part::rate_limit ? '5' : refusal.part == Part::throttle ? '6' : '7';
+    return refuse(refusal, stage_ == Stage::request ? early : '8');
+  }
+  // The place came in the very moment in which there was no more time for it.
+  const char stage = stage_ == Stage::request ? '7' : '8';
+  if (now_ >= deadline_.at) return refuse({Reason::overall_timeout, admission_.waited_for(), {}, {}}, stage);
+  if (stage_ == Stage::primary) return launch_primary();
+  if (const auto refused = enter_request_circuits()) return refuse(*refused, '8');
+  admit_primary();
+}
+
+/// What other attempts must be admitted by at once, or not at all.
+std::optional<Refusal> Exchange::admit_now(Clearance& clearance) noexcept {
+  const auto answer = admission_.begin({.stage = policy::Counts::attempt, .priority = priority_}, keys_,
+                                       clearance.holdings, now_, local_.rng);
+  if (answer == Admission::Answer::refused) return admission_.refusal();
+  return std::nullopt;
+}
+
+std::optional<Refusal> Exchange::enter_request_circuits() noexcept {
+  for (const CircuitRef& circuit : plan_.circuits) {
+    if (circuit.config->counts != policy::Counts::request) continue;
+    auto answer = circuit.state->admit(*circuit.config, plan_.policy->overall_timeout, now_, local_.rng);
+    if (!answer.verdict.admitted()) {
+      request_circuits_.clear();
+      return Refusal{*answer.verdict.refused, Part::circuit, answer.verdict.retry_after, circuit.name};
+    }
+    request_circuits_.push_back(std::move(answer.permit));
+  }
+  return std::nullopt;
+}
+
+void Exchange::note_wait() noexcept {
+  const Nanos waited = admission_.take_waited();
+  if (waited == Nanos{0}) return;
+  timeline_.queued += waited;
+  Nanos& part = admission_.waited_for() == Part::rate_limit ? timeline_.waits.rate_limit
+                : admission_.waited_for() == Part::bulkhead ? timeline_.waits.bulkhead
+                                                            : timeline_.waits.adaptive_limit;
+  part += waited;
+}
+
+// ---- what an attempt needs before it starts ---------------------------------------------------
+
+/// Asks the circuits that do not depend on an endpoint; takes nothing. While one is half-open there is no hedge.
+std::optional<Refusal> Exchange::ask_circuits(AttemptKind kind) const noexcept {
+  for (const CircuitRef& circuit : plan_.circuits) {
+    if (circuit.config->counts != policy::Counts::attempt || circuit.per_endpoint()) continue;
+    if (auto refused = ask(circuit, *circuit.state, kind)) return refused;
+  }
+  return std::nullopt;
+}
+
+std::optional<Refusal> Exchange::ask(const CircuitRef& circuit, const policy::CircuitBreaker& state,
+                                     AttemptKind kind) const noexcept {
+  if (kind == AttemptKind::hedge && state.state() == policy::CircuitState::half_open) {
+    return Refusal{Reason::circuit_half_open_probe_limit, Part::circuit, std::nullopt, circuit.name};
+  }
+  const Verdict verdict = state.peek(*circuit.config, now_);
+  if (verdict.admitted()) return std::nullopt;
+  return Refusal{*verdict.refused, Part::circuit, verdict.retry_after, circuit.name};
+}
+
+/// The first refusal of the circuits of one endpoint.
+std::optional<Refusal> Exchange::ask_endpoint(policy::EndpointId endpoint, AttemptKind kind) const noexcept {
+  for (const CircuitRef& circuit : plan_.circuits) {
+    if (circuit.config->counts != policy::Counts::attempt || !circuit.per_endpoint()) continue;
+    if (auto refused = ask(circuit, *circuit.by_endpoint[policy::index(endpoint)], kind)) return refused;
+  }
+  return std::nullopt;
+}
+
+/// Chooses by load, and among the others if the choice's own circuit refuses; the refusal if all do.
+std::optional<Refusal> Exchange::choose_endpoint(AttemptKind kind, policy::EndpointId& chosen) noexcept {
+  const Upstream& upstream = *plan_.upstream;
+  const auto avoided =
+      kind == AttemptKind::hedge || retry().avoid_previous_endpoint ? previous_endpoint_ : std::nullopt;
+  policy::BalanceCursor& cursor = local_.cursors[policy::index(upstream.id)];
+  const auto first = policy::choose(*upstream.endpoints, upstream.balance, avoided, cursor, local_.rng);
+  if (!first) {
+    return Refusal{upstream.unresolved ? Reason::dns_failure : Reason::no_healthy_endpoint, Part::balance, {}, {}};
+  }
+  chosen = *first;
+  std::optional<Refusal> refused = ask_endpoint(chosen, kind);
+  const std::size_t count = upstream.endpoints->endpoints.size();
+  for (std::size_t i = 1; refused && i < count; ++i) {
+    const auto other = static_cast<policy::EndpointId>((policy::index(*first) + i) % count);
+    auto refused_too = ask_endpoint(other, kind);
+    if (!refused_too) {
+      chosen = other;
+      return std::nullopt;
+    }
+    if (refused_too->retry_after < refused->retry_after) refused = refused_too;
+  }
+  return refused;
+}
+
+/// Takes a permit of every circuit that counts attempts. Others may have been faster since they were asked.
+std::optional<Refusal> Exchange::enter_circuits(Clearance& clearance) noexcept {
+  for (const CircuitRef& circuit : plan_.circuits) {
+    if (circuit.config->counts != policy::Counts::attempt) continue;
+    policy::CircuitBreaker& state =
+        circuit.per_endpoint() ? *circuit.by_endpoint[policy::index(clearance.endpoint)] : *circuit.state;
+    auto answer = state.admit(*circuit.config, retry().timeout_per_attempt, now_, local_.rng);
+    if (!answer.verdict.admitted()) {
+      return Refusal{*answer.verdict.refused, Part::circuit, answer.verdict.retry_after, circuit.name};
+    }
+    clearance.circuits.push_back(std::move(answer.permit));
+  }
+  return std::nullopt;
+}
+
+/// All that follows the last wait: where to, through which circuits, on whose budget (nullptr: the first is free).
+std::optional<Refusal> Exchange::clear(AttemptKind kind, const BudgetRef* budget, Clearance& clearance) noexcept {
+  if (auto refused = choose_endpoint(kind, clearance.endpoint)) return refused;
+  if (auto refused = enter_circuits(clearance)) return refused;
+  if (budget == nullptr || budget->state == nullptr) return std::nullopt;
+  clearance.budget = budget->state->admit(*budget->config, budget->cost, now_);
+  if (!clearance.budget) return Refusal{Reason::budget_denied, Part::budget, {}, budget->name};
+  return std::nullopt;
+}
+
+// ---- the attempt loop -----------------------------------------------------------------------
+
+void Exchange::launch_primary() {
+  if (const auto refused = clear(AttemptKind::primary, nullptr, clearance_)) return refuse(*refused, '8');
+  if (plan_.budget.state != nullptr) {
+    plan_.budget.state->enter_loop(local_.worker, now_);
+    in_loop_ = true;
+  }
+  if (has_body_) {
+    if (!resendable_once_seen() && !hedges_allowed_) order(DropReplay{});
+    order(ReadBody{});
+  }
+  begin_round();
+  launch(AttemptKind::primary, std::move(clearance_), reuse_for_request(), plan_.budget);
+}
+
+/// Rounds begin with a primary or a retry; hedges are counted from there.
+void Exchange::begin_round() noexcept {
+  ++rounds_;
+  round_at_ = now_;
+  round_hedges_ = 0;
+  pushback_ = false;
+  retry_after_.reset();
+  hedge_delay_ = hedges_allowed_ ? plan_.hedge.trigger->delay(*plan_.hedge.config, now_) : std::nullopt;
+  arm_hedge();
+}
+
+/// The k-th hedge of a round is due k delays after its first attempt.
+void Exchange::arm_hedge() noexcept {
+  hedge_at_ = kNever;
+  if (!hedge_delay_ || hedges_ >= plan_.hedge.config->max_hedges) return;
+  if (round_hedges_ >= plan_.hedge.config->max_hedges || attempts_.size() >= kMaxAttempts - 1) return;
+  hedge_at_ = policy::hedge_due(round_at_, *hedge_delay_, round_hedges_ + 1u);
+}
+
+/// The first rule that forbids a hedge now; an idempotency key or `non_idempotent` never permits one.
+std::optional<Refusal> Exchange::why_no_hedge() const noexcept {
+  if (has_body_ && (!body_complete_ || body_overflowed_))
+    return Refusal{Reason::body_not_replayable, Part::hedge, {}, {}};
+  if (time_left(now_, deadline_.at) <= plan_.policy->deadline.min_remaining) {
+    return Refusal{Reason::deadline_insufficient, Part::hedge, {}, {}};
+  }
+  return std::nullopt;
+}
+
+void Exchange::launch_hedge() {
+  ++round_hedges_;
+  arm_hedge();
+  Clearance clearance;
+  auto refused = why_no_hedge();
+  if (!refused) refused = ask_circuits(AttemptKind::hedge);
+  if (!refused) refused = admit_now(clearance);
+  if (!refused) refused = clear(AttemptKind::hedge, &plan_.hedge.budget, clearance);
+  if (refused) {
+    clearance.holdings.give_back(now_);
+    ++timeline_.hedges_suppressed;
+    return decide(*refused);
+  }
+  ++hedges_;
+  arm_hedge();
+  launch(AttemptKind::hedge, std::move(clearance), reuse_for_request(), plan_.hedge.budget, hedges_);
+}
+
+void Exchange::launch_retry() {
+  retry_at_ = kNever;
+  Clearance clearance;
+  auto refused = why_no_retry_now();
+  if (!refused) refused = ask_circuits(AttemptKind::retry);
+  if (!refused) refused = admit_now(clearance);
+  if (!refused) refused = clear(AttemptKind::retry, &plan_.budget, clearance);
+  if (refused) {
+    clearance.holdings.give_back(now_);
+    stop(*refused);
+    return give_up();
+  }
+  begin_round();
+  launch(AttemptKind::retry, std::move(clearance), reuse_for_request(), plan_.budget);
+}
+
+/// What may have changed during the back-off.
+std::optional<Refusal> Exchange::why_no_retry_now() const noexcept {
+  if (has_body_ && body_overflowed_ && exposure_ != Exposure::nothing_sent) {
+    return Refusal{Reason::body_not_replayable, Part::retry, {}, {}};
+  }
+  if (time_left(now_, deadline_.at) <= plan_.policy->deadline.min_remaining) {
+    return Refusal{Reason::deadline_insufficient, Part::retry, {}, {}};
+  }
+  return std::nullopt;
+}
+
+void Exchange::launch(AttemptKind kind, Clearance clearance, Reuse reuse, const BudgetRef& from, std::uint8_t hedge) {
+  const policy::Endpoint& target = plan_.upstream->endpoints->endpoints[policy::index(clearance.endpoint)];
+  const auto id = static_cast<AttemptId>(attempts_.size());
+  const bool asked = static_cast<bool>(clearance.budget) && kind != AttemptKind::reconnect;
+  if (kind != AttemptKind::reconnect) ++launched_;
+  Attempt& attempt = attempts_.emplace_back();
+  attempt.id = id;
+  attempt.kind = kind;
+  attempt.hedge = hedge;
+  attempt.started = now_;
+  attempt.expires = saturating_add(now_, plan_.upstream->connect_timeout);
+  attempt.place = policy::EndpointPermit{*target.state};
+  timeline_.attempts.push_back(AttemptRecord{.kind = kind,
+                                             .n = launched_,
+                                             .hedge = hedge,
+                                             .budget_asked = asked,
+                                             .budget_allowed = asked,
+                                             .circuit = circuit_shown(clearance),
+                                             .upstream = plan_.upstream->id,
+                                             .upstream_name = plan_.upstream->name,
+                                             .budget_name = from.name,
+                                             .endpoint = timeline_.keep(target.address, 64),
+                                             .start = since_start(),
+                                             .backoff = kind == AttemptKind::retry ? backoff_ : Nanos{0}});
+  previous_endpoint_ = clearance.endpoint;
+  order(StartAttempt{
+      .id = id,
+      .kind = kind,
+      .upstream = plan_.upstream->id,
+      .endpoint = clearance.endpoint,
+      .reuse = reuse,
+      .n = launched_,
+      .hedge = hedge,
+      .forward = policy::forwarded_deadline(plan_.policy->deadline, deadline_.at, retry().timeout_per_attempt, now_)});
+  attempt.held = std::move(clearance);
+}
+
+/// As what the circuits let it through: one that is a probe of any is a probe.
+CircuitShown Exchange::circuit_shown(const Clearance& clearance) noexcept {
+  if (clearance.circuits.empty()) return CircuitShown::none;
+  const bool probe = std::ranges::any_of(clearance.circuits, &policy::CircuitPermit::probe);
+  return probe ? CircuitShown::half_open : CircuitShown::closed;
+}
+
+bool Exchange::reconnect(Attempt& attempt, const AttemptFailed& failure) {
+  const bool died_idle = failure.reused && (failure.why == Reason::reset || failure.why == Reason::closed_early);
+  if (!died_idle || reconnected_ || now_ - attempt.sent > kReconnectWindow || now_ >= deadline_.at) return false;
+  const policy::RetryQuestion question{.idempotent = idempotent_,
+                                       .exposure = std::max(exposure_, failure.exposure),
+                                       .body_replayable = !has_body_ || !body_overflowed_};
+  if (policy::why_not_resendable(retry(), question)) return false;
+  expose(failure.exposure);
+  reconnected_ = true;
+  Clearance clearance = std::move(attempt.held);  // unseen by all that let the attempt through
+  end(attempt, Outcome::abort, Reason::reconnect);
+  const BudgetRef& from = attempt.hedge != 0 ? plan_.hedge.budget : plan_.budget;
+  launch(AttemptKind::reconnect, std::move(clearance), Reuse::none, from, attempt.hedge);
+  return true;
+}
+
+/// A head has come: it wins, or waits for those still running, or for another try.
+void Exchange::answered(Attempt& attempt, Classified result) {
+  if (running() == 1) {  // itself
+    if (held_is_final_ && result.result.outcome == Outcome::retryable) return lose(attempt, result);
+    return result.result.outcome == Outcome::retryable ? after_round(result, &attempt) : win(attempt, result);
+  }
+  const bool wins = result.result.outcome == Outcome::success || plan_.hedge.config->cancel_on_first_terminal ||
+                    (result.result.outcome != Outcome::retryable && safe_method_);
+  if (wins) return win(attempt, result);
+  if (held_is_final_) return lose(attempt, result);
+  hold(attempt);
+  held_is_final_ = result.result.outcome != Outcome::retryable;
+}
+
+void Exchange::win(Attempt& attempt, Classified result) {
+  if (result.result.outcome == Outcome::non_retryable) timeline_.stop_reason = Reason::non_retryable;
+  if (result.result.outcome == Outcome::retryable) stop({Reason::non_retryable, Part::hedge, {}, {}});
+  relay(attempt);
+}
+
+/// A head that is no better than the one that is kept.
+void Exchange::lose(Attempt& attempt, Classified result) {
+  order(DiscardResponse{attempt.id});
+  end(attempt, result.result.outcome, result.result.reason);
+  if (running() == 0) after_round(result, nullptr);
+}
+
+void Exchange::fail(Attempt& attempt, Reason why, Exposure exposure) {
+  expose(exposure);
+  const Classified result = classify(why);
+  settle(attempt, policy::lesson_of_fault(why, exposure));
+  note(record(attempt), result);
+  end(attempt, result.result.outcome, result.result.reason);
+  note_failure(attempt.id, why);
+  if (running() == 0) after_round(result, nullptr);
+}
+
+/// Nobody of this round is running any more: one more try, or the best answer there is. `answer`: the attempt whose
+/// head is at hand.
+void Exchange::after_round(Classified result, Attempt* answer) {
+  hedge_at_ = kNever;
+  if (held_is_final_) {
+    timeline_.stop_reason = Reason::non_retryable;
+    return give_up();
+  }
+  const bool again = plan_retry(question_about(result));
+  if (answer != nullptr && !again) return relay(*answer);
+  if (answer != nullptr) hold(*answer);
+  if (!again) return give_up();
+  if (backoff_ <= Nanos{0}) launch_retry();
+}
+
+void Exchange::note_failure(AttemptId attempt, Reason why) noexcept {
+  if (!last_failure_ || last_failure_->attempt < attempt) last_failure_ = Failure{attempt, why};
+}
+
+void Exchange::expire(Attempt& attempt) {
+  const bool connecting = attempt.state == State::connecting;
+  const Reason why = connecting ? Reason::connect_timeout : Reason::attempt_timeout;
+  order(AbortAttempt{attempt.id, why});
+  fail(attempt, why, connecting ? Exposure::nothing_sent : Exposure::fully_sent);
+}
+
+policy::RetryQuestion Exchange::question_about(Classified result) {
+  const policy::RetryConfig& config = retry();
+  const auto retry_after = config.retry_after.honor ? retry_after_ : std::nullopt;
+  backoff_ = policy::backoff_delay(config.backoff, rounds_, backoff_, local_.rng);
+  const bool server_delay = retry_after && *retry_after > backoff_;
+  if (retry_after) backoff_ = policy::lengthen_for_retry_after(backoff_, *retry_after, local_.rng);
+  return {.committed = committed_,
+          .outcome = result.result.outcome,
+          .reason = result.result.reason,
+          .by_rule = result.by_rule,
+          .pushback = pushback_,
+          .idempotent = idempotent_,
+          .exposure = exposure_,
+          .body_replayable = !has_body_ || !body_overflowed_,
+          .attempts = rounds_,
+          .delay = backoff_,
+          .retry_after = retry_after,
+          .server_delay = server_delay,
+          .min_remaining = plan_.policy->deadline.min_remaining,
+          .deadline = deadline_.at};
+}
+
+/// Schedules the next attempt, or records why there is none.
+bool Exchange::plan_retry(const policy::RetryQuestion& question) {
+  if (const auto why = policy::why_no_retry(retry(), question, now_)) {
+    stop({*why, Part::retry, {}, {}});
+    return false;
+  }
+  if (const auto refused = ask_circuits(AttemptKind::retry)) {
+    stop(*refused);
+    return false;
+  }
+  const BudgetRef& budget = plan_.budget;
+  if (budget.state != nullptr && !budget.state->peek(*budget.config, budget.cost, now_)) {
+    stop({Reason::budget_denied, Part::budget, {}, budget.name});
+    return false;
+  }
+  retry_at_ = saturating_add(now_, question.delay);
+  return true;
+}
+
+void Exchange::stop(const Refusal& refusal) {
+  timeline_.stop_reason = refusal.why;
+  if (refusal.why != Reason::non_retryable) decide(refusal);
+}
+
+void Exchange::decide(const Refusal& refusal) noexcept {
+  timeline_.decide({.at = since_start(), .part = refusal.part, .reason = refusal.why, .name = refusal.name});
+}
+
+// ---- what attempts teach ----------------------------------------------------------------------
+
+Classified Exchange::classify(Reason fault) const noexcept {
+  if (plan_.classifier == nullptr) return {.result = policy::classify_fault(fault)};
+  return policy::classify(*plan_.classifier, timeline_.text(timeline_.method), fault);
+}
+
+void Exchange::note(AttemptRecord& entry, const Classified& result) noexcept {
+  entry.outcome = result.result.outcome;
+  entry.reason = result.result.reason;
+  if (!result.reason_text.empty()) entry.reason_text = timeline_.keep(result.reason_text, 40);
+}
+
+/// How long the upstream has been, or was, waited for.
+Nanos Exchange::waited(const Attempt& attempt) const noexcept {
+  if (attempt.status != 0) return attempt.head_latency;
+  return now_ - (attempt.sent == kNever ? attempt.started : attempt.sent);
+}
+
+/// What the time it took tells; known at the head at the latest.
+void Exchange::sample(const Attempt& attempt, const policy::Lesson& lesson) noexcept {
+  if (attempt.held.holdings.adaptive) {
+    plan_.adaptive_limit.state->on_result(*plan_.adaptive_limit.config, local_.worker, lesson.limit, waited(attempt),
+                                          now_, local_.rng);
+  }
+  if (plan_.hedge.trigger == nullptr) return;
+  // From where the hedge's own clock runs, or a slow connect would look like more hedges than were asked for.
+  if (lesson.latency == policy::LatencySample::exact) {
+    plan_.hedge.trigger->record(local_.worker, now_ - attempt.started, now_);
+  }
+  if (lesson.latency == policy::LatencySample::at_least) {
+    plan_.hedge.trigger->record_at_least(local_.worker, now_ - attempt.started, now_);
+  }
+}
+
+/// Tells the circuits how it ended, once.
+void Exchange::settle(Attempt& attempt, const policy::Lesson& lesson) noexcept {
+  if (attempt.status == 0) sample(attempt, lesson);
+  last_lesson_ = lesson;
+  const Nanos took = lesson.timed ? waited(attempt) : Nanos{0};
+  std::size_t i = 0;
+  for (const CircuitRef& circuit : plan_.circuits) {
+    if (i == attempt.held.circuits.size()) break;
+    if (circuit.config->counts != policy::Counts::attempt) continue;
+    attempt.held.circuits[i++].settle(*circuit.config, policy::result_of(*circuit.config, lesson), took, now_,
+                                      local_.rng);
+  }
+  attempt.held.circuits.clear();
+}
+
+/// The same for the circuits that count requests.
+void Exchange::settle_request(const policy::Lesson& lesson) noexcept {
+  std::size_t i = 0;
+  for (const CircuitRef& circuit : plan_.circuits) {
+    if (i == request_circuits_.size()) break;
+    if (circuit.config->counts != policy::Counts::request) continue;
+    const Nanos took = lesson.timed ? answered_after_.value_or(since_start()) : Nanos{0};
+    request_circuits_[i++].settle(*circuit.config, policy::result_of(*circuit.config, lesson), took, now_, local_.rng);
+  }
+  request_circuits_.clear();
+}
+
+/// We end it ourselves, before it had an answer or while that is under way.
+void Exchange::settle_abort(Attempt& attempt, Reason why) noexcept {
+  const Nanos own = retry().timeout_per_attempt;
+  const Nanos overall = plan_.policy->overall_timeout;
+  const Nanos limit = own.count() != 0 ? own / 2 : overall.count() != 0 ? overall / 2 : Nanos{std::chrono::seconds{1}};
+  settle(attempt, policy::lesson_of_abort(why, attempt.wholly_sent, waited(attempt), limit));
+}
+
+}  // namespace outrigger::exchange

@@ -1,0 +1,166 @@
+#include "proxy/policy/keyed_rate_limit.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "proxy/base/rng.hpp"
+
+namespace outrigger::policy {
+
+KeyedRateLimit::KeyedRateLimit(const RateLimitConfig& config, std::uint64_t seed)
+    : hash_(Rng{seed}.next(), Rng{~seed}.next()),
+      max_keys_(std::max<std::uint32_t>(1, config.max_keys)),
+      shard_count_((max_keys_ - 1) / kKeysPerShard + 1),
+      shards_(new Shard[shard_count_]),
+      without_key_(config) {
+  for (std::uint32_t i = 0; i < shard_count_; ++i) {
+    Shard& shard = shards_[i];
+    shard.capacity = max_keys_ / shard_count_ + (i < max_keys_ % shard_count_ ? 1 : 0);
+    shard.chains.assign(std::bit_ceil(shard.capacity), kNone);
+    shard.scale = RateScale{config.requests, config.per, burst_of(config), TimePoint{}, 0};
+  }
+}
+
+std::uint32_t KeyedRateLimit::shard_of(std::uint64_t hash) const noexcept {
+  // By the high bits; a shard's chains go by the low ones.
+  return static_cast<std::uint32_t>(((hash >> 32) * shard_count_) >> 32);
+}
+
+std::uint32_t KeyedRateLimit::Shard::find(std::uint64_t hash) const noexcept {
+  std::uint32_t index = chains[hash & (chains.size() - 1)];
+  while (index != kNone && buckets[index].hash != hash) index = buckets[index].chained;
+  return index;
+}
+
+void KeyedRateLimit::Shard::unchain(std::uint32_t index) noexcept {
+  std::uint32_t* link = &chain(buckets[index].hash);
+  while (*link != index) link = &buckets[*link].chained;
+  *link = buckets[index].chained;
+}
+
+void KeyedRateLimit::Shard::unlink(std::uint32_t index) noexcept {
+  const Bucket& bucket = buckets[index];
+  (bucket.newer == kNone ? newest : buckets[bucket.newer].older) = bucket.older;
+  (bucket.older == kNone ? oldest : buckets[bucket.older].newer) = bucket.newer;
+}
+
+void KeyedRateLimit::Shard::link_newest(std::uint32_t index) noexcept {
+  buckets[index].newer = kNone;
+  buckets[index].older = newest;
+  (newest == kNone ? oldest : buckets[newest].newer) = index;
+  newest = index;
+}
+
+std::uint32_t KeyedRateLimit::Shard::claim(std::uint64_t hash, bool& evicted) {
+  std::uint32_t index = find(hash);
+  if (index != kNone) {
+    if (index != newest) {
+      unlink(index);
+      link_newest(index);
+    }
+    return index;
+  }
+  evicted = buckets.size() == capacity;
+  if (evicted) {
+    index = oldest;
+    unchain(index);
+    unlink(index);
+    parked.forget(index);
+  } else {
+    index = static_cast<std::uint32_t>(buckets.size());
+    buckets.emplace_back();
+  }
+  const std::uint32_t tenancy = buckets[index].tenancy + 1;
+  buckets[index] = Bucket{.hash = hash, .chained = chain(hash), .tenancy = tenancy};
+  chain(hash) = index;
+  link_newest(index);
+  return index;
+}
+
+void KeyedRateLimit::Shard::follow(const RateLimitConfig& config, TimePoint now) noexcept {
+  const std::uint32_t burst = burst_of(config);
+  if (scale.fits(config.requests, config.per, burst, now)) return;
+  const RateScale next{config.requests, config.per, burst, now, scale.serial() + 1};
+  for (Bucket& bucket : buckets) bucket.empty_since = next.carried_over(scale, bucket.empty_since, now);
+  scale = next;
+  parked.clear();
+}
+
+RateLimitAnswer KeyedRateLimit::admit(const RateLimitConfig& config, std::optional<std::string_view> key,
+                                      Nanos longest_wait, TimePoint now) {
+  return admit_hashed(config, key ? std::optional{hash_(*key)} : std::nullopt, longest_wait, now);
+}
+
+RateLimitAnswer KeyedRateLimit::admit_hashed(const RateLimitConfig& config, std::optional<std::uint64_t> hash,
+                                             Nanos longest_wait, TimePoint now) {
+  if (!hash) return without_key_.admit(config, longest_wait, now);
+  const std::uint32_t shard_index = shard_of(*hash);
+  Shard& shard = shards_[shard_index];
+  const std::lock_guard lock{shard.mutex};
+  shard.follow(config, now);
+  bool evicted = false;
+  const std::uint32_t index = shard.claim(*hash, evicted);
+  if (evicted) evictions_.fetch_add(1, std::memory_order_relaxed);
+  Bucket& bucket = shard.buckets[index];
+  const RateScale& scale = shard.scale;
+  const std::int64_t now_units = scale.units(now);
+  RatePlace place = scale.next(bucket.empty_since, now_units);
+  bool taken_over = false;
+  if (const Nanos wait = scale.wait(place.after, now); wait.count() > 0) {
+    const Nanos limit = wait_limit(config, longest_wait);
+    if (const auto parked = shard.parked.first(index, now_units); parked && *parked < place.after) {
+      taken_over = scale.wait(*parked, now) <= limit && shard.parked.take(index, *parked);
+      if (taken_over) place = scale.place_at(*parked);
+    }
+    if (!taken_over && (wait > limit || scale.beyond_reach(place.after, now_units))) {
+      return {Verdict{Reason::rate_limited, wait}};
+    }
+  }
+  if (!taken_over) bucket.empty_since = place.after;
+  place.returned = bucket.returned;
+  return {Verdict{}, now + scale.wait(place.after, now),
+          RateLimitPlace{*this, place, index * shard_count_ + shard_index, bucket.tenancy}};
+}
+
+void KeyedRateLimit::take_back(const RatePlace& place, std::uint32_t bucket_index, std::uint32_t tenancy,
+                               TimePoint now) noexcept {
+  Shard& shard = shards_[bucket_index % shard_count_];
+  const std::uint32_t index = bucket_index / shard_count_;
+  const std::lock_guard lock{shard.mutex};
+  Bucket& bucket = shard.buckets[index];
+  if (bucket.tenancy != tenancy || shard.scale.serial() != place.serial) return;
+  const bool last = bucket.empty_since == place.after;
+  if (!last && shard.scale.wait(place.after, now).count() > 0) return shard.parked.put(index, place.after);
+  bucket.empty_since = shard.scale.without(place, bucket.empty_since, bucket.returned, shard.scale.units(now));
+  if (!last) ++bucket.returned;
+  while (shard.parked.take(index, bucket.empty_since)) bucket.empty_since -= shard.scale.permit();
+}
+
+RateLimitView KeyedRateLimit::view(const RateLimitConfig& config, std::optional<std::string_view> key,
+                                   TimePoint now) const noexcept {
+  if (!key) return without_key_.view(config, now);
+  const std::uint64_t hashed = hash_(*key);
+  const Shard& shard = shards_[shard_of(hashed)];
+  const std::lock_guard lock{shard.mutex};
+  const std::uint32_t index = shard.find(hashed);
+  return view_of(config, shard.scale, index == kNone ? RateScale::kFull : shard.buckets[index].empty_since, now);
+}
+
+void KeyedRateLimit::reload(const RateLimitConfig& config, TimePoint now) noexcept {
+  for (std::uint32_t i = 0; i < shard_count_; ++i) {
+    const std::lock_guard lock{shards_[i].mutex};
+    shards_[i].follow(config, now);
+  }
+  without_key_.reload(config, now);
+}
+
+std::uint32_t KeyedRateLimit::keys() const noexcept {
+  std::size_t sum = 0;
+  for (std::uint32_t i = 0; i < shard_count_; ++i) {
+    const std::lock_guard lock{shards_[i].mutex};
+    sum += shards_[i].buckets.size();
+  }
+  return static_cast<std::uint32_t>(sum);
+}
+
+}  // namespace outrigger::policy

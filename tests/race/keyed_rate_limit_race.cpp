@@ -1,0 +1,75 @@
+#include <array>
+#include <atomic>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include "proxy/base/rng.hpp"
+#include "proxy/policy/keyed_rate_limit.hpp"
+#include "tests/race/threads.hpp"
+
+using namespace outrigger;
+using namespace outrigger::policy;
+using namespace outrigger::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr TimePoint kStart{1h};
+
+RateLimitConfig of(double requests, std::uint32_t burst, std::uint32_t max_keys) {
+  RateLimitConfig config;
+  config.requests = requests;
+  config.burst = burst;
+  config.max_keys = max_keys;
+  config.key = RateLimitConfig::Key::client_ip;
+  return config;
+}
+
+}  // namespace
+
+TEST_SUITE("race") {
+  TEST_CASE("every key gives every permit of its burst once") {
+    constexpr std::size_t kKeys = 50;
+    const RateLimitConfig config = of(1, 100, 2000);
+    KeyedRateLimit limit{config, 1};
+    std::array<std::atomic<int>, kKeys> used{};
+    race([&](std::uint32_t thread) {
+      Rng rng{thread};
+      for (int i = 0; i < 20'000; ++i) {
+        const std::size_t key = rng.below(kKeys);
+        RateLimitAnswer answer = limit.admit(config, "client " + std::to_string(key), 0ns, kStart);
+        if (!answer.verdict.admitted()) continue;
+        if (rng.below(4) == 0) {
+          answer.place.cancel(kStart);
+        } else {
+          used[key].fetch_add(1);
+        }
+      }
+    });
+    for (const auto& count : used) CHECK(count.load() == 100);
+    CHECK(limit.keys() == kKeys);
+  }
+
+  TEST_CASE("a small table under many keys and reloads stays bounded, and its places find their way back") {
+    const RateLimitConfig config = of(1, 3, 64);
+    KeyedRateLimit limit{config, 1};
+    std::atomic<std::uint64_t> used{0};
+    race([&](std::uint32_t thread) {
+      Rng rng{thread};
+      RateLimitConfig mine = config;
+      for (int i = 0; i < 10'000; ++i) {
+        if (i % 100 == 0) mine.requests = 1 + static_cast<double>(rng.below(3));
+        RateLimitAnswer answer = limit.admit(mine, std::to_string(rng.below(200)), 1s, kStart);
+        if (rng.below(2) == 0) {
+          answer.place.cancel(kStart);
+        } else if (answer.verdict.admitted()) {
+          used.fetch_add(1);
+        }
+        if (i % 64 == 0) static_cast<void>(limit.view(mine, "1", kStart));
+      }
+    });
+    CHECK(limit.keys() == 64);
+    CHECK(used.load() <= 3 * (limit.evictions() + 64));  // what that many fresh buckets hold
+  }
+}
