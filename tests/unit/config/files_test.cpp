@@ -85,6 +85,25 @@ TEST_SUITE("config") {
           std::vector<std::string>{main, folder.path("parts/a.yaml"), folder.path("parts/b.yaml")});
   }
 
+  TEST_CASE("parts of every map of instances may stand in several files") {
+    const Folder folder;
+    const std::string instances =
+        "circuits: {%: {}}\nrate_limits: {%: {}}\nbulkheads: {%: {max_concurrent: 1}}\nadaptive_limits: {%: {}}\n"
+        "adaptive_throttles: {%: {}}\nclassifiers: {%: [{when: {status: 409}, outcome: retryable}]}\n"
+        "policies: {%: {circuit: %, rate_limit: %, bulkhead: %, adaptive_limit: %, adaptive_throttle: %, retry: "
+        "{classifier: %}}}\nroutes: [{match: {path: /%}, policy: %, upstream: up}]\n";
+    for (const char name : {'a', 'b'}) {
+      std::string text = instances;
+      std::replace(text.begin(), text.end(), '%', name);
+      folder.write(std::string("parts/") + name + ".yaml", text);
+    }
+    const LoadResult result = load_file(folder.write("main.yaml", kMain));
+    CHECK(folder.shown(result.diagnostics).empty());
+    CHECK(result.config.circuits.size() == 2);
+    CHECK(result.config.classifiers.size() == 2);
+    CHECK(result.config.policies.at("b").bulkheads[0].name == "b");
+  }
+
   TEST_CASE("the same name in two files is an error that names both places") {
     const Folder folder;
     const std::string main = folder.write("main.yaml", kMain + "drain: {}\n");

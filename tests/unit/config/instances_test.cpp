@@ -222,7 +222,7 @@ TEST_SUITE("config") {
               {"base", "heir", "good"})) ==
           Lines{"t.yaml:5:42: error: policies.heir.circuit.consecutive_failures: a circuit has one rule: "
                 "consecutive_failures or failure_rate (null removes an inherited one)",
-                "t.yaml:5:147: error: policies.heir.rate_limit.burst: must be 1 with shape: smooth, which spaces "
+                "t.yaml:5:133: error: policies.heir.rate_limit.burst: must be 1 with shape: smooth, which spaces "
                 "requests evenly (null removes an inherited one)",
                 "t.yaml:6:65: error: policies.heir.fallback: must have exactly one of respond, upstream, stale (null "
                 "removes an inherited one)"});
@@ -314,7 +314,7 @@ TEST_SUITE("config") {
     CHECK(effective(result.config, "policies.default.rate_limit.key") == R"({"header":"X-Tenant"})");
     CHECK(findings_in("policies: {default: {rate_limit: {key: client}}}\n") ==
           Lines{"t.yaml:8:40: error: policies.default.rate_limit.key: must be policy, client_ip or {header: NAME}, got "
-                "\"client\""});
+                "\"client\" (did you mean \"client_ip\"?)"});
     CHECK(findings_in("policies: {default: {rate_limit: {key: {headers: X}}}}\n") ==
           Lines{"t.yaml:8:40: error: policies.default.rate_limit.key.header: required, but missing",
                 "t.yaml:8:41: error: policies.default.rate_limit.key.headers: unknown key (did you mean \"header\"?)"});

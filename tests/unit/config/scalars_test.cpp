@@ -133,6 +133,95 @@ TEST_SUITE("config") {
     }
   }
 
+  TEST_CASE("a set of statuses is written in the fewest words") {
+    const auto words = [](std::initializer_list<std::pair<std::uint16_t, std::uint16_t>> ranges) {
+      policy::StatusSet set;
+      for (const auto& [first, last] : ranges) set.insert(first, last);
+      std::string out;
+      for (const std::string& word : format_statuses(set)) out += (out.empty() ? "" : " ") + word;
+      return out;
+    };
+    CHECK(words({}).empty());
+    CHECK(words({{500, 500}, {502, 504}}) == "500 502-504");
+    CHECK(words({{500, 599}}) == "5xx");
+    CHECK(words({{400, 599}}) == "400-599");
+    CHECK(words({{100, 100}, {599, 599}}) == "100 599");
+    CHECK(words({{200, 202}, {203, 204}}) == "200-204");
+  }
+
+  TEST_CASE("a percentile is the number that it says, to the thousandth of a per cent") {
+    CHECK(std::get<double>(parse_percentile("p50")) == 0.5);
+    CHECK(std::get<double>(parse_percentile("p95")) == 0.95);
+    CHECK(std::get<double>(parse_percentile("p99.9")) == 0.999);
+    CHECK(std::get<double>(parse_percentile("p97.25")) == 0.9725);
+    for (const std::string text : {"p50", "p95", "p97.25", "p99.9", "p75.001"}) {
+      CHECK(format_percentile(std::get<double>(parse_percentile(text))) == text);
+    }
+    for (const std::string text : {"", "p", "95", "P95", "p95%", "p49.9", "p100", "p99.91", "p-1", "p9e1", "p 95"}) {
+      CAPTURE(text);
+      CHECK(std::holds_alternative<ScalarError>(parse_percentile(text)));
+    }
+    CHECK(std::get<ScalarError>(parse_percentile("95")).hint == "write p95");
+    CHECK(std::get<ScalarError>(parse_percentile("p100")).message == "must be between p50 and p99.9, got p100");
+  }
+
+  TEST_CASE("an instant is one of RFC 3339, whatever the offset and the precision") {
+    const std::vector<std::pair<std::string, std::int64_t>> good = {
+        {"1970-01-01T00:00:00Z", 0},
+        {"2024-02-29T12:34:56Z", 1'709'210'096'000'000},
+        {"2024-02-29t12:34:56z", 1'709'210'096'000'000},
+        {"2024-02-29 12:34:56Z", 1'709'210'096'000'000},
+        {"2024-02-29T12:34:56.5Z", 1'709'210'096'500'000},
+        {"2024-02-29T12:34:56.123456789Z", 1'709'210'096'123'456},
+        {"2024-02-29T14:34:56+02:00", 1'709'210'096'000'000},
+        {"2024-02-28T23:04:56-13:30", 1'709'210'096'000'000},
+        {"2016-12-31T23:59:60Z", 1'483'228'800'000'000},
+        {"9999-12-31T23:59:59Z", 253'402'300'799'000'000},
+    };
+    for (const auto& [text, micros] : good) {
+      CAPTURE(text);
+      const auto parsed = parse_timestamp(text);
+      REQUIRE(std::holds_alternative<std::int64_t>(parsed));
+      CHECK(std::get<std::int64_t>(parsed) == micros);
+    }
+    for (const std::string text : {"",
+                                   "2024-02-29",
+                                   "2024-02-30T00:00:00Z",
+                                   "2023-02-29T00:00:00Z",
+                                   "2024-13-01T00:00:00Z",
+                                   "2024-00-01T00:00:00Z",
+                                   "2024-01-00T00:00:00Z",
+                                   "2024-01-01T24:00:00Z",
+                                   "2024-01-01T00:60:00Z",
+                                   "2024-01-01T00:00:61Z",
+                                   "2024-01-01T00:00:00",
+                                   "2024-01-01T00:00:00.Z",
+                                   "2024-01-01T00:00Z",
+                                   "2024-01-01T00:00:00+2:00",
+                                   "2024-01-01T00:00:00+0200",
+                                   "2024-01-01T00:00:00+24:00",
+                                   "24-01-01T00:00:00Z",
+                                   "2024-01-01T00:00:00Zx",
+                                   "1969-12-31T23:59:59Z",
+                                   "1970-01-01T00:00:00+00:01",
+                                   "tomorrow"}) {
+      CAPTURE(text);
+      CHECK(std::holds_alternative<ScalarError>(parse_timestamp(text)));
+    }
+    CHECK(format_timestamp(1'709'210'096'000'000) == "2024-02-29T12:34:56Z");
+    CHECK(format_timestamp(1'709'210'096'500'000) == "2024-02-29T12:34:56.5Z");
+    CHECK(format_timestamp(1'709'210'096'000'007) == "2024-02-29T12:34:56.000007Z");
+  }
+
+  TEST_CASE("a fraction beyond its bounds is told with them") {
+    CHECK(std::get<ScalarError>(parse_fraction("0", 0.001, 1)).message == "must be between 0.001 and 1, got 0");
+    CHECK(std::get<ScalarError>(parse_fraction("51%", 0, 0.5)).message == "must be between 0 and 0.5, got 51%");
+    CHECK(std::get<ScalarError>(parse_fraction("51%", 0, 0.5)).hint.empty());
+    CHECK(std::get<ScalarError>(parse_fraction("50", 0, 0.5)).hint == "for per cent write 50%");
+    CHECK(std::get<ScalarError>(parse_fraction("51", 0, 0.5)).hint.empty());
+    CHECK(std::get<double>(parse_fraction("50%", 0, 0.5)) == 0.5);
+  }
+
   TEST_CASE("an address is a host and a port") {
     const std::vector<std::pair<std::string, HostPort>> good = {{"127.0.0.1:8080", {"127.0.0.1", 8080}},
                                                                 {"localhost:1", {"localhost", 1}},

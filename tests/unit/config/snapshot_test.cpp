@@ -318,6 +318,206 @@ TEST_SUITE("config") {
     CHECK(process.load_budget("{max_rate: 21%, type: ratio}")->content_hash != first->content_hash);
   }
 
+  // ---- hedges, circuits and limits ---------------------------------------------------------
+
+  TEST_CASE("a row has all that its policy refers to, in the order of the names") {
+    Reloads process;
+    const SnapshotPtr snapshot = process.load_parts(
+        "up: {endpoints: ['127.0.0.1:1', '127.0.0.1:2']}",
+        "{policy: p.Key, upstream: up}, {match: {path: /}, upstream: up}",
+        "circuits: {z: {}}\nclassifiers: {own: [{when: {status: 409}, outcome: retryable}]}\n"
+        "policies: {p.Key: {retry: {classifier: own}, hedge: {budget: {type: ratio}}, circuit: [z, {cooldown: 1s}], "
+        "rate_limit: [{requests: 5}, {key: client_ip}], bulkhead: {max_concurrent: 3}, adaptive_limit: {}, "
+        "adaptive_throttle: {}}}\n");
+    const exchange::Plan& plan = snapshot->plans[0].plan;
+    CHECK(snapshot->plans[0].policy == &snapshot->config.policies.at("p.Key"));
+    REQUIRE(plan.hedge.config != nullptr);
+    CHECK(plan.hedge.config->quantile == 0.95);
+    CHECK(plan.hedge.trigger == snapshot->hedges.at("p.Key").state.get());
+    CHECK(plan.hedge.budget.name == "p.Key");
+    CHECK(plan.hedge.budget.config->type == BudgetType::ratio);
+    CHECK(plan.budget.name == "default/up");
+    REQUIRE(plan.circuits.size() == 2);
+    CHECK(plan.circuits[0].name == "p.Key");
+    CHECK(plan.circuits[0].config->cooldown == 1s);
+    CHECK(plan.circuits[1].name == "z");
+    CHECK(plan.circuits[1].state == snapshot->circuits.at("z").state.get());
+    REQUIRE(plan.rate_limits.size() == 2);
+    CHECK(plan.rate_limits[0].name == "p.Key");
+    CHECK(plan.rate_limits[0].state != nullptr);
+    CHECK(plan.rate_limits[0].keyed == nullptr);
+    CHECK(plan.rate_limits[1].name == "p.Key.2");
+    CHECK(plan.rate_limits[1].state == nullptr);
+    CHECK(plan.rate_limits[1].keyed != nullptr);
+    REQUIRE(plan.bulkheads.size() == 1);
+    CHECK(plan.bulkheads[0].config->max_concurrent == 3);
+    CHECK(plan.adaptive_limit.state->limit() == 20);
+    CHECK(plan.throttle.state != nullptr);
+    CHECK(plan.classifier == &snapshot->config.classifiers.at("own"));
+
+    const exchange::Plan& plain = snapshot->plans[1].plan;
+    CHECK(plain.hedge.config == nullptr);
+    CHECK(plain.circuits.empty());
+    CHECK(plain.rate_limits.empty());
+    CHECK(plain.bulkheads.empty());
+    CHECK(plain.adaptive_limit.state == nullptr);
+    CHECK(plain.throttle.state == nullptr);
+    CHECK(plain.classifier == nullptr);
+  }
+
+  TEST_CASE("a circuit is one by name, one per upstream, or one per endpoint of it") {
+    const auto circuits = [](const std::string& scope) {
+      Reloads process;
+      const SnapshotPtr snapshot = process.load_parts(
+          "one: {endpoints: ['127.0.0.1:1']}, two: {endpoints: ['127.0.0.1:1', '127.0.0.1:2']}",
+          "{match: {path: /a}, policy: a, upstream: one}, {match: {path: /b}, policy: b, upstream: one}, {policy: a, "
+          "upstream: two}",
+          "circuits: {c: {scope: " + scope + "}}\npolicies: {a: {circuit: c}, b: {circuit: c}}\n");
+      std::vector<std::string> names;
+      for (const auto& [name, circuit] : snapshot->circuits) {
+        names.push_back(name);
+        CHECK(circuit.name == "c");
+        CHECK_FALSE(circuit.shadow);
+      }
+      const auto& ones = snapshot->plans[0].plan.circuits[0];
+      const auto& others = snapshot->plans[1].plan.circuits[0];
+      const auto& twos = snapshot->plans[2].plan.circuits[0];
+      // Policies that name one share it where they meet.
+      CHECK(ones.state == others.state);
+      CHECK(ones.by_endpoint == others.by_endpoint);
+      CHECK((ones.state == twos.state) == (scope != "upstream"));
+      CHECK(twos.by_endpoint.size() == (scope == "endpoint" ? 2 : 0));
+      CHECK(twos.per_endpoint() == (scope == "endpoint"));
+      CHECK(twos.config != nullptr);
+      return names;
+    };
+    CHECK(circuits("key") == std::vector<std::string>{"c"});
+    CHECK(circuits("upstream") == std::vector<std::string>{"c/one", "c/two"});
+    CHECK(circuits("endpoint") ==
+          std::vector<std::string>{"c/one/127.0.0.1:1", "c/two/127.0.0.1:1", "c/two/127.0.0.1:2"});
+  }
+
+  TEST_CASE("where an upstream has no endpoints its endpoints have no circuits") {
+    Reloads process;
+    const LoadResult result =
+        load(Sample{"", "", "", "policies: {default: {circuit: [{scope: endpoint}, {}]}}\n"}.text());
+    const SnapshotPtr snapshot = process.build(result.config, {{}});
+    REQUIRE(snapshot->plans[0].plan.circuits.size() == 1);
+    CHECK(snapshot->plans[0].plan.circuits[0].name == "default.2");
+  }
+
+  TEST_CASE("an own instance that is inherited is one for each policy; a named one is shared") {
+    Reloads process;
+    const SnapshotPtr snapshot =
+        process.load_parts("up: {endpoints: ['127.0.0.1:1']}",
+                           "{match: {path: /a}, policy: a, upstream: up}, {match: {path: /b}, policy: b, upstream: "
+                           "up}, {match: {path: /c}, "
+                           "policy: a, upstream: up}",
+                           "bulkheads: {shared: {max_concurrent: 1}}\n"
+                           "policies: {a: {bulkhead: [shared, {max_concurrent: 2}]}, b: {extends: a}}\n");
+    const auto bulkhead = [&](std::size_t route, std::size_t position) {
+      return snapshot->plans[route].plan.bulkheads[position].state;
+    };
+    CHECK(bulkhead(0, 0) != bulkhead(1, 0));
+    CHECK(bulkhead(0, 0) == bulkhead(2, 0));
+    CHECK(bulkhead(0, 1) == bulkhead(1, 1));
+    CHECK(snapshot->bulkheads.size() == 3);
+  }
+
+  TEST_CASE("a policy that only observes asks states of its own, under the names that it was given") {
+    Reloads process;
+    const SnapshotPtr snapshot = process.load_parts(
+        "up: {endpoints: ['127.0.0.1:1']}", "{match: {path: /a}, policy: a, upstream: up}, {policy: b, upstream: up}",
+        "bulkheads: {shared: {max_concurrent: 1}}\ncircuits: {c: {}}\nrate_limits: {r: {}}\n"
+        "policies: {a: {bulkhead: shared, circuit: c, rate_limit: r}, b: {extends: a, mode: observe}}\n");
+    const exchange::Plan& enforcing = snapshot->plans[0].plan;
+    const exchange::Plan& observing = snapshot->plans[1].plan;
+    CHECK(observing.bulkheads[0].name == "shared");
+    CHECK(observing.bulkheads[0].state != enforcing.bulkheads[0].state);
+    CHECK(observing.circuits[0].name == "c");
+    CHECK(observing.circuits[0].state != enforcing.circuits[0].state);
+    CHECK(observing.rate_limits[0].state != enforcing.rate_limits[0].state);
+    CHECK_FALSE(snapshot->bulkheads.at("shared").shadow);
+    CHECK(snapshot->bulkheads.at("observe:b/shared").shadow);
+    CHECK(snapshot->circuits.at("observe:b/c").shadow);
+    CHECK(snapshot->rate_limits.at("observe:b/r").shadow);
+  }
+
+  TEST_CASE("a cache and a chaos are one for each policy") {
+    Reloads process;
+    const SnapshotPtr snapshot = process.load_parts(
+        "one: {endpoints: ['127.0.0.1:1']}, two: {endpoints: ['127.0.0.1:2']}",
+        "{match: {path: /a}, policy: a, upstream: one}, {match: {path: /b}, policy: a, upstream: two}, {upstream: one}",
+        "policies: {a: {cache: {ttl: 1s}, chaos: {abort: {probability: 1}}}}\n");
+    CHECK(snapshot->caches.size() == 1);
+    CHECK(snapshot->caches.at("a").config.ttl == 1s);
+    CHECK(snapshot->caches.at("a").state != nullptr);
+    CHECK(snapshot->chaos.at("a").config.abort.has_value());
+  }
+
+  TEST_CASE("a reload keeps circuits, limits and the rest by name, and tells what began anew") {
+    const auto load_policy = [](Reloads& process, const std::string& counts, const std::string& algorithm,
+                                const std::string& key) {
+      return process.load_parts("up: {endpoints: ['127.0.0.1:1']}", "{policy: p, upstream: up}",
+                                "circuits: {c: {consecutive_failures: 3, counts: " + counts + "}}\n" +
+                                    "policies: {p: {circuit: c, adaptive_limit: {algorithm: " + algorithm +
+                                    "}, rate_limit: {key: " + key +
+                                    "}, bulkhead: {max_concurrent: 5}, adaptive_throttle: {}, hedge: {delay: 1s}, "
+                                    "cache: {}, chaos: {abort: {probability: 1}}}}\n");
+    };
+    Reloads process;
+    const SnapshotPtr before = load_policy(process, "attempt", "aimd", "policy");
+    const SnapshotPtr same = load_policy(process, "attempt", "aimd", "policy");
+    CHECK(renewed(*before, *same).empty());
+    CHECK(same->circuits.at("c").state == before->circuits.at("c").state);
+    CHECK(same->caches.at("p").state == before->caches.at("p").state);
+    const SnapshotPtr other = load_policy(process, "request", "gradient", "client_ip");
+    CHECK(renewed(*before, *other) == std::vector<std::string>{"circuit c", "rate_limit p", "adaptive_limit p"});
+    CHECK(other->bulkheads.at("p").state == before->bulkheads.at("p").state);
+    CHECK(other->hedges.at("p").state == before->hedges.at("p").state);
+  }
+
+  TEST_CASE("an open circuit stays open over a reload of its numbers") {
+    const std::string routes = "{policy: p, upstream: up}";
+    const std::string upstream = "up: {endpoints: ['127.0.0.1:1']}";
+    Reloads process;
+    const SnapshotPtr before =
+        process.load_parts(upstream, routes, "policies: {p: {circuit: {consecutive_failures: 1}}}\n");
+    const exchange::CircuitRef& old = before->plans[0].plan.circuits[0];
+    Rng rng(1);
+    auto answer = old.state->admit(*old.config, Nanos{0}, kNow, rng);
+    answer.permit.settle(*old.config, policy::CircuitResult::failure, 1ms, kNow, rng);
+    REQUIRE(old.state->state() == policy::CircuitState::open);
+    const SnapshotPtr after =
+        process.load_parts(upstream, routes, "policies: {p: {circuit: {consecutive_failures: 7, cooldown: 1m}}}\n");
+    const exchange::CircuitRef& fresh = after->plans[0].plan.circuits[0];
+    CHECK(fresh.state->state() == policy::CircuitState::open);
+    CHECK(fresh.config->consecutive_failures == 7);
+  }
+
+  TEST_CASE("who waits for a place has one when a larger bulkhead takes effect, and a bucket its new rate") {
+    const auto load_policy = [](Reloads& process, const std::string& places, const std::string& rate) {
+      return process.load_parts("up: {endpoints: ['127.0.0.1:1']}", "{policy: p, upstream: up}",
+                                "policies: {p: {bulkhead: {max_queue: 1, max_wait: 1s, max_concurrent: " + places +
+                                    "}, rate_limit: {burst: 1, requests: " + rate + "}}}\n");
+    };
+    Reloads process;
+    const SnapshotPtr before = load_policy(process, "1", "1");
+    const exchange::BulkheadRef& bulkhead = before->plans[0].plan.bulkheads[0];
+    const auto taken = bulkhead.state->admit(*bulkhead.config, Priority::standard, nullptr);
+    policy::GateWaiter waiter(Ticket{});
+    REQUIRE(bulkhead.state->admit(*bulkhead.config, Priority::standard, &waiter).answer == policy::GateAnswer::waiting);
+    const exchange::RateLimitRef& limit = before->plans[0].plan.rate_limits[0];
+    REQUIRE(limit.state->admit(*limit.config, 0s, kNow).verdict.admitted());
+    const SnapshotPtr after = load_policy(process, "2", "1000");
+    take_effect(*after, kNow);
+    CHECK(waiter.state() == policy::GateWaiter::State::granted);
+    const auto granted = bulkhead.state->leave(waiter);
+    CHECK(granted);
+    const exchange::RateLimitRef& faster = after->plans[0].plan.rate_limits[0];
+    CHECK(faster.state->view(*faster.config, kNow + 2ms).remaining == 1);
+  }
+
   TEST_CASE("the names in a row outlive its snapshot, since timelines do") {
     Reloads process;
     SnapshotPtr snapshot = process.load_budget("{type: ratio}");

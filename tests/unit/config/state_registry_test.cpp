@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -99,6 +100,114 @@ TEST_SUITE("config") {
     first.reset();
     CHECK(watch.expired());
     CHECK(registry.endpoint("up", "127.0.0.1:1")->in_flight == 0);
+  }
+
+  TEST_CASE("whatever has a state keeps it by name and kind while only numbers change") {
+    StateRegistry registry(2);
+    policy::CircuitConfig circuit;
+    policy::RateLimitConfig rate;
+    policy::BulkheadConfig bulkhead;
+    policy::AdaptiveLimitConfig limit;
+    policy::AdaptiveThrottleConfig throttle;
+    policy::HedgeConfig hedge;
+    hedge.quantile = 0.95;
+    policy::ChaosConfig chaos;
+    policy::CacheConfig cache;
+    const auto all = [&] {
+      return std::tuple(registry.circuit("n", circuit), registry.rate_limit("n", rate),
+                        registry.keyed_rate_limit("n", rate), registry.bulkhead("n", bulkhead),
+                        registry.adaptive_limit("n", limit), registry.adaptive_throttle("n", throttle),
+                        registry.hedge_trigger("n", hedge), registry.chaos("n", chaos), registry.cache("n", cache));
+    };
+    const auto before = all();
+    circuit.consecutive_failures = 9;
+    circuit.cooldown = 1s;
+    rate.requests = 7;
+    rate.burst = 7;
+    bulkhead.max_concurrent = 3;
+    bulkhead.max_queue = 1;
+    limit.initial = limit.max = 5;
+    throttle.failure_rate = 0.5;
+    hedge.quantile = 0.99;
+    hedge.min_samples = 5;
+    chaos.abort = policy::ChaosAbort{.probability = 1};
+    cache.ttl = 1s;
+    cache.max_bytes = 1 << 20;
+    CHECK(all() == before);
+    CHECK(registry.circuit("other", circuit) != std::get<0>(before));
+  }
+
+  TEST_CASE("what a state counts, and what its mechanism fixes for life, begins anew with another value") {
+    StateRegistry registry(1);
+    const auto renews = [](auto get, auto config, auto change) {
+      const auto before = get(config);
+      REQUIRE(get(config) == before);
+      change(config);
+      return get(config) != before;
+    };
+    const auto circuit = [&](const policy::CircuitConfig& config) { return registry.circuit("n", config); };
+    const auto rate = [&](const policy::RateLimitConfig& config) { return registry.rate_limit("n", config); };
+    const auto keyed = [&](const policy::RateLimitConfig& config) { return registry.keyed_rate_limit("n", config); };
+    const auto bulkhead = [&](const policy::BulkheadConfig& config) { return registry.bulkhead("n", config); };
+    const auto limit = [&](const policy::AdaptiveLimitConfig& config) { return registry.adaptive_limit("n", config); };
+    using policy::CircuitConfig;
+    using policy::Counts;
+    using policy::RateLimitConfig;
+    CHECK(renews(circuit, CircuitConfig{}, [](auto& c) { c.counts = Counts::request; }));
+    CHECK(renews(circuit, CircuitConfig{}, [](auto& c) { c.scope = policy::CircuitScope::upstream; }));
+    CHECK(renews(circuit, CircuitConfig{}, [](auto& c) { c.trip = CircuitConfig::Trip::rate_by_calls; }));
+    CHECK(renews(rate, RateLimitConfig{}, [](auto& c) { c.counts = Counts::attempt; }));
+    CHECK(renews(keyed, RateLimitConfig{.key = RateLimitConfig::Key::client_ip},
+                 [](auto& c) { c.key = RateLimitConfig::Key::header; }));
+    CHECK(renews(keyed, RateLimitConfig{.key = RateLimitConfig::Key::header, .header = "A"},
+                 [](auto& c) { c.header = "B"; }));
+    CHECK(renews(bulkhead, policy::BulkheadConfig{}, [](auto& c) { c.counts = Counts::request; }));
+    CHECK(renews(limit, policy::AdaptiveLimitConfig{},
+                 [](auto& c) { c.algorithm = policy::AdaptiveLimitConfig::Algorithm::gradient; }));
+  }
+
+  TEST_CASE("a bulkhead's places that are taken count against its new capacity") {
+    StateRegistry registry(1);
+    policy::BulkheadConfig config{.max_concurrent = 3};
+    const auto bulkhead = registry.bulkhead("b", config);
+    const auto first = bulkhead->admit(config, Priority::standard, nullptr);
+    const auto second = bulkhead->admit(config, Priority::standard, nullptr);
+    config.max_concurrent = 2;
+    const auto smaller = registry.bulkhead("b", config);
+    CHECK(smaller->in_flight() == 2);
+    CHECK(smaller->admit(config, Priority::standard, nullptr).answer == policy::GateAnswer::full);
+  }
+
+  TEST_CASE("names whose states are gone are forgotten, and the others are not") {
+    StateRegistry registry(1);
+    const auto kept = registry.circuit("kept", {});
+    const std::weak_ptr<policy::CircuitBreaker> gone = registry.circuit("gone", {});
+    CHECK(gone.expired());
+    registry.forget_the_gone();
+    CHECK(registry.circuit("kept", {}) == kept);
+    CHECK(registry.circuit("gone", {}) != nullptr);
+  }
+
+  TEST_CASE("what waits is woken through the services that the registry was given, and secrets are drawn there") {
+    struct Services : Wakeups, policy::CacheMemory {
+      void wake(const Ticket& ticket) noexcept override { woken.push_back(ticket); }
+      bool take(std::uint64_t) noexcept override { return true; }
+      void give_back(std::uint64_t) noexcept override {}
+      std::vector<Ticket> woken;
+      std::uint64_t drawn = 0;
+    } services;
+    StateRegistry registry(1, {services, services, [&] { return ++services.drawn; }});
+    const policy::BulkheadConfig config{.max_concurrent = 1, .max_queue = 1, .max_wait = 1s};
+    const auto bulkhead = registry.bulkhead("b", config);
+    auto permit = bulkhead->admit(config, Priority::standard, nullptr);
+    policy::GateWaiter waiter(Ticket{.worker = 0, .slot = 7, .generation = 1});
+    CHECK(bulkhead->admit(config, Priority::standard, &waiter).answer == policy::GateAnswer::waiting);
+    permit = {};
+    CHECK(services.woken == std::vector{Ticket{.worker = 0, .slot = 7, .generation = 1}});
+    bulkhead->leave(waiter);
+    registry.cache("c", {});
+    registry.keyed_rate_limit("r", {.key = policy::RateLimitConfig::Key::client_ip});
+    CHECK(services.drawn == 2);
   }
 
   TEST_CASE("a name that was interned stays where it is, whatever comes after it") {
