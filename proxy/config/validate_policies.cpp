@@ -54,7 +54,7 @@ class InstanceChecks {
   void check(const policy::RateLimitConfig&, const std::string&) {}
 
   void check(const policy::BulkheadConfig& bulkhead, const std::string& path) {
-    check_queue(bulkhead.max_queue, bulkhead.max_wait, path, "max_queue");
+    check_queue(bulkhead.max_queue, bulkhead.max_wait, path, "max_queue", policy::BulkheadConfig{}.max_wait);
   }
 
   void check(const AdaptiveLimitConfig& limit, const std::string& path) {
@@ -65,7 +65,7 @@ class InstanceChecks {
                                                         ") must not be below min (" +
                                                         format_duration(limit.gradient.window_min) + ")");
     }
-    check_queue(limit.queue, limit.max_wait, path, "queue");
+    check_queue(limit.queue, limit.max_wait, path, "queue", AdaptiveLimitConfig{}.max_wait);
     const bool aimd = limit.algorithm == AdaptiveLimitConfig::Algorithm::aimd;
     const std::string other = path + (aimd ? ".gradient" : ".aimd");
     if (findings_.has(other)) {
@@ -99,11 +99,12 @@ class InstanceChecks {
                                                                 std::to_string(low_value) + ")");
   }
 
-  void check_queue(std::uint32_t queue, Nanos max_wait, const std::string& path, std::string_view queue_key) {
+  void check_queue(std::uint32_t queue, Nanos max_wait, const std::string& path, std::string_view queue_key,
+                   Nanos default_wait) {
     const std::string wait_path = path + ".max_wait";
     if (queue > 0 && is_off(max_wait)) {
       findings_.warning_at(join_path(path, queue_key), "nobody waits: max_wait is 0");
-    } else if (queue == 0 && !is_off(max_wait) && findings_.has(wait_path)) {
+    } else if (queue == 0 && !is_off(max_wait) && max_wait != default_wait) {
       findings_.warning_at(wait_path, "nobody waits: " + std::string(queue_key) + " is 0");
     }
   }

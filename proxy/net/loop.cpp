@@ -46,10 +46,17 @@ void Loop::run() {
     const Nanos patience = due == kNever ? kForever : due - refresh();
     const bool mail = poller.turn(patience);
     wheel.advance(refresh());
-    if (!mail) continue;
-    mailbox_.restart();
-    mailbox_.poll();
+    if (mail) read_mail();
   }
+}
+
+/// A part of it at a time: a flood of mail must not keep connections waiting.
+void Loop::read_mail() {
+  mailbox_.restart();
+  for (int i = 0; i < kMailPerTurn; ++i) {
+    if (mailbox_.poll_one() == 0) return;
+  }
+  poller.interrupt();
 }
 
 void Loop::post(std::function<void()> task) {

@@ -72,6 +72,10 @@ class Loop {
   telemetry::WorkerRow& row;
 
  private:
+  static constexpr int kMailPerTurn = 64;
+
+  void read_mail();
+
   const Clock clock_;
   IoContext mailbox_;
   bool stopped_ = false;

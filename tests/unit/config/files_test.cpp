@@ -205,6 +205,33 @@ TEST_SUITE("config") {
     CHECK(dump(written.config) == dump(short_form.config));
   }
 
+  TEST_CASE("the blocks that the starting file leaves out say their defaults, too") {
+    std::ifstream in(std::string(OUTRIGGER_SOURCE_DIR) + "/config/outrigger.yaml");
+    std::string text;
+    bool left_out = false;
+    for (std::string line; std::getline(in, line);) {
+      const std::string_view kMark = "    # ";
+      if (line.starts_with("    # Off unless")) {
+        left_out = true;
+      } else if (left_out && line.starts_with(kMark)) {
+        line.erase(4, 2);
+      } else {
+        left_out = false;
+      }
+      text += line + "\n";
+    }
+    const LoadResult written = load(text);
+    Lines lines;
+    for (const Diagnostic& diagnostic : written.diagnostics) lines.push_back(diagnostic.message);
+    CHECK(lines == Lines{"upstream service has one endpoint: a hedge goes where the first attempt waits"});
+    const LoadResult short_form = load(
+        "version: 1\nlisteners: [{name: outbound, listen: '127.0.0.1:8080'}]\n"
+        "upstreams: {service: {endpoints: ['127.0.0.1:9001']}}\nroutes: [{upstream: service}]\n"
+        "policies: {default: {retry: {}, hedge: {}, circuit: {}, rate_limit: {}, bulkhead: {max_concurrent: 20}, "
+        "adaptive_limit: {}, adaptive_throttle: {}}}\n");
+    CHECK(dump(written.config) == dump(short_form.config));
+  }
+
   TEST_CASE("the effective configuration, loaded again, is the same") {
     const fs::path root = fs::path(OUTRIGGER_SOURCE_DIR) / "config";
     for (const auto& entry : fs::directory_iterator(root / "examples")) {

@@ -22,6 +22,12 @@ BudgetConfig tokens(double capacity) {
 }
 BudgetConfig window(Nanos width) { return {.type = BudgetType::window, .window = width}; }
 
+policy::RateLimitConfig told_apart(policy::RateLimitConfig::Key key) {
+  policy::RateLimitConfig config;
+  config.key = key;
+  return config;
+}
+
 TEST_SUITE("config") {
   TEST_CASE("whoever asks for a budget by name gets the one that lives") {
     StateRegistry registry(2);
@@ -157,10 +163,9 @@ TEST_SUITE("config") {
     CHECK(renews(circuit, CircuitConfig{}, [](auto& c) { c.scope = policy::CircuitScope::upstream; }));
     CHECK(renews(circuit, CircuitConfig{}, [](auto& c) { c.trip = CircuitConfig::Trip::rate_by_calls; }));
     CHECK(renews(rate, RateLimitConfig{}, [](auto& c) { c.counts = Counts::attempt; }));
-    CHECK(renews(keyed, RateLimitConfig{.key = RateLimitConfig::Key::client_ip},
+    CHECK(renews(keyed, told_apart(RateLimitConfig::Key::client_ip),
                  [](auto& c) { c.key = RateLimitConfig::Key::header; }));
-    CHECK(renews(keyed, RateLimitConfig{.key = RateLimitConfig::Key::header, .header = "A"},
-                 [](auto& c) { c.header = "B"; }));
+    CHECK(renews(keyed, told_apart(RateLimitConfig::Key::header), [](auto& c) { c.header = "B"; }));
     CHECK(renews(bulkhead, policy::BulkheadConfig{}, [](auto& c) { c.counts = Counts::request; }));
     CHECK(renews(limit, policy::AdaptiveLimitConfig{},
                  [](auto& c) { c.algorithm = policy::AdaptiveLimitConfig::Algorithm::gradient; }));
@@ -206,7 +211,7 @@ TEST_SUITE("config") {
     CHECK(services.woken == std::vector{Ticket{.worker = 0, .slot = 7, .generation = 1}});
     bulkhead->leave(waiter);
     registry.cache("c", {});
-    registry.keyed_rate_limit("r", {.key = policy::RateLimitConfig::Key::client_ip});
+    registry.keyed_rate_limit("r", told_apart(policy::RateLimitConfig::Key::client_ip));
     CHECK(services.drawn == 2);
   }
 
