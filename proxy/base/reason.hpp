@@ -48,6 +48,7 @@
   X(circuit_half_open_probe_limit, 503, "destination_unavailable", "the circuit is half-open and probing")             \
   X(pool_full, 503, "connection_limit_reached", "no connection was free, and no room or time to wait for one")        \
   X(no_healthy_endpoint, 503, "destination_unavailable", "the upstream has no endpoint to send to")                   \
+  X(not_cached, 504, "http_request_denied", "only a stored answer would have done, and there is none")                    \
   X(draining, 503, "connection_limit_reached", "this process is shutting down")                                       \
   X(internal, 500, "proxy_internal_error", "a fault of the proxy itself")                                             \
   /* the upstream failed */                                                                                            \
@@ -86,7 +87,13 @@
   X(attempts_exhausted, 0, "", "all attempts were used")                                                              \
   X(deadline_insufficient, 0, "", "another attempt would not have fitted before the deadline")                        \
   X(retry_after_too_long, 0, "", "the upstream's Retry-After was longer than may be waited here")                     \
-  X(budget_denied, 0, "", "the retry budget was spent")
+  X(budget_denied, 0, "", "the retry budget was spent")                                                               \
+  /* what a policy that only observes would have done */                                                               \
+  X(retry, 0, "", "another attempt")                                                                                  \
+  X(hedge, 0, "", "a hedge")                                                                                          \
+  X(fallback, 0, "", "the fallback instead of the answer")                                                            \
+  X(cached, 0, "", "a stored answer")                                                                                 \
+  X(chaos, 0, "", "a fault on purpose")
 // clang-format on
 
 namespace outrigger {

@@ -6,16 +6,21 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
-#include <utility>
+#include <string_view>
 #include <variant>
-#include <vector>
 
 #include "proxy/base/bounded_vec.hpp"
 #include "proxy/base/reason.hpp"
 #include "proxy/base/time.hpp"
 #include "proxy/exchange/event.hpp"
+#include "proxy/exchange/static_response.hpp"
 #include "proxy/policy/balance.hpp"
+
+namespace outrigger::policy {
+struct CacheConfig;
+struct CacheHit;
+class CacheFill;
+}  // namespace outrigger::policy
 
 namespace outrigger::exchange {
 
@@ -29,25 +34,6 @@ constexpr std::string_view to_string(AttemptKind kind) noexcept {
 /// Which connection an attempt may use: one that has idled for long may be dead without our knowing, which costs a
 /// reconnect that not every request may have.
 enum class Reuse : std::uint8_t { any, recent, none };
-
-/// A response that comes from the configuration or from a cache instead of an upstream.
-struct StaticResponse {
-  std::uint16_t status = 200;
-  std::vector<std::pair<std::string, std::string>> headers;
-  std::string body;
-};
-
-/// Takes a copy of a response while it is relayed.
-class ResponseCopy {
- public:
-  virtual void on_head(std::uint16_t status, HeaderView fields) = 0;
-  virtual void on_data(std::string_view data) = 0;
-  /// The last call; `whole`: nothing is missing.
-  virtual void on_end(bool whole) = 0;
-
- protected:
-  ~ResponseCopy() = default;
-};
 
 struct ReadBody {};  // admitted: 100 Continue if it was asked for; the body is not read before
 struct StartAttempt {
@@ -77,6 +63,8 @@ struct RelayInterim {
 struct RelayResponse {  // commit
   AttemptId id{};
   bool should_not_retry = false;  // tell the next hop out not to multiply
+  bool truncate = false;          // on purpose: pass on half of what there is of the body, and report it closed early
+  std::string_view fallback;      // the reason that it answers for; empty: for none
 };
 struct DiscardResponse {  // neither held nor relayed
   AttemptId id{};
@@ -87,15 +75,19 @@ struct Reply {
   Reason why{};
   std::optional<Nanos> retry_after;
   bool should_not_retry = false;
-  const StaticResponse* fixed = nullptr;
+  const StaticResponse* fixed = nullptr;  // this instead of a reply made from the reason
+  std::string_view fallback;              // the reason that it answers for; empty: for none
 };
 
 struct ServeCached {
-  const StaticResponse* entry = nullptr;
+  const policy::CacheHit* hit = nullptr;
+  std::string_view fallback;  // as in Reply
 };
-struct StoreResponse {  // together with its RelayResponse, in front of it
+struct StoreResponse {  // in front of its RelayResponse: copy it while it is relayed
   AttemptId id{};
-  ResponseCopy* copy = nullptr;
+  policy::CacheFill* fill = nullptr;
+  const policy::CacheConfig* config = nullptr;
+  Nanos took{0};  // since the attempt's request was sent
 };
 
 using Action = std::variant<ReadBody, StartAttempt, AbortAttempt, HoldResponse, DropHeld, DropReplay, RelayInterim,

@@ -9,13 +9,17 @@
 #include <vector>
 
 #include "proxy/base/rng.hpp"
+#include "proxy/exchange/static_response.hpp"
 #include "proxy/policy/adaptive_limit.hpp"
 #include "proxy/policy/adaptive_throttle.hpp"
 #include "proxy/policy/balance.hpp"
 #include "proxy/policy/budget.hpp"
 #include "proxy/policy/bulkhead.hpp"
+#include "proxy/policy/cache.hpp"
+#include "proxy/policy/chaos.hpp"
 #include "proxy/policy/circuit_breaker.hpp"
 #include "proxy/policy/classifier.hpp"
+#include "proxy/policy/fallback.hpp"
 #include "proxy/policy/hedge.hpp"
 #include "proxy/policy/keyed_rate_limit.hpp"
 #include "proxy/policy/policy.hpp"
@@ -73,6 +77,19 @@ using AdaptiveLimitRef = LimitRef<policy::AdaptiveLimitConfig, policy::AdaptiveL
 struct RateLimitRef : LimitRef<policy::RateLimitConfig, policy::RateLimit> {
   policy::KeyedRateLimit* keyed = nullptr;  // instead of `state`, where requests are told apart
 };
+using CacheRef = LimitRef<policy::CacheConfig, policy::Cache>;
+
+/// Faults on purpose; without a config there are none. Whether a request meets them is in its facts.
+struct ChaosRef : LimitRef<policy::ChaosConfig, policy::Chaos> {
+  StaticResponse answer;  // with an abort that is a status: that status, and no body
+};
+
+/// What is sent instead of an answer that matches; without a config nothing is.
+struct FallbackRef {
+  const policy::FallbackConfig* config = nullptr;
+  StaticResponse respond;              // with Answer::respond
+  const Upstream* upstream = nullptr;  // with Answer::upstream
+};
 
 /// Names are interned for the life of the process, so that a timeline may outlive the snapshot.
 struct Plan {
@@ -87,6 +104,10 @@ struct Plan {
   ThrottleRef throttle;
   AdaptiveLimitRef adaptive_limit;
   const policy::Classifier* classifier = nullptr;  // nullptr: the built-in one
+  FallbackRef fallback;
+  CacheRef cache;  // without a state there is none
+  ChaosRef chaos;
+  bool observes = false;  // all of the above is computed and recorded, and does not act
   std::string_view policy_key;
   std::string_view policy_id;
   std::string_view route;

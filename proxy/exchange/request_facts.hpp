@@ -1,19 +1,26 @@
 // proxy/exchange/request_facts.hpp
 //
 // What decisions may know about a request. Everything else about it (bytes, fields' spelling, sockets) stays at the
-// edge. Views are valid while the exchange is constructed; what outlives that is copied into the timeline.
+// edge. Views are valid until RequestReady has been taken; what outlives that is copied into the timeline.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string_view>
 
+#include "proxy/base/cache_terms.hpp"
 #include "proxy/base/header_view.hpp"
 #include "proxy/base/priority.hpp"
 #include "proxy/base/time.hpp"
 #include "proxy/base/wakeups.hpp"
 
 namespace outrigger::exchange {
+
+/// What a cache needs to know; only where the policy has one.
+struct CacheFacts {
+  std::string_view key;               // which resource it is about
+  std::optional<CacheDemand> demand;  // nullopt: it takes no part, but may change what is stored
+};
 
 struct RequestFacts {
   bool idempotent = false;  // by its method, or because it bears the policy's idempotency key
@@ -28,9 +35,11 @@ struct RequestFacts {
   std::string_view path;  // without query unless that is to be logged
   std::string_view listener;
   Priority priority = Priority::standard;
-  Ticket ticket;                   // by which a wait of this request is woken
-  std::string_view client_ip;      // for limits by key
-  HeaderView fields;               // of the request
+  Ticket ticket;               // by which a wait of this request is woken
+  std::string_view client_ip;  // for limits by key
+  HeaderView fields;           // of the request
+  std::optional<CacheFacts> cache;
+  bool chaos = false;              // the policy's faults are meant for it
   std::string_view logged_fields;  // the inside of a JSON object: request fields named for the access log
   std::int64_t wall_start_us = 0;  // Unix time, for people only
 };

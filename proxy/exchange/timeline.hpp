@@ -44,16 +44,36 @@ enum class Part : std::uint8_t {
   rate_limit,
   throttle,
   bulkhead,
-  adaptive_limit
+  adaptive_limit,
+  cache,
+  fallback,
+  chaos
 };
 constexpr std::string_view to_string(Part part) noexcept {
-  constexpr std::string_view kNames[] = {"edge",    "deadline",   "retry",    "budget",   "balance",       "hedge",
-                                         "circuit", "rate_limit", "throttle", "bulkhead", "adaptive_limit"};
+  constexpr std::string_view kNames[] = {"edge",           "deadline", "retry",      "budget",   "balance",
+                                         "hedge",          "circuit",  "rate_limit", "throttle", "bulkhead",
+                                         "adaptive_limit", "cache",    "fallback",   "chaos"};
   return kNames[static_cast<std::size_t>(part)];
 }
 
 /// As what the circuits let an attempt through.
 enum class CircuitShown : std::uint8_t { none, closed, half_open };
+
+/// What the cache had for a request.
+enum class CacheShown : std::uint8_t { none, bypass, hit, miss, coalesced, stale, unsatisfiable };
+inline constexpr std::size_t kCacheShown = 7;
+constexpr std::string_view to_string(CacheShown shown) noexcept {
+  constexpr std::string_view kNames[] = {"none", "bypass", "hit", "miss", "coalesced", "stale", "unsatisfiable"};
+  return kNames[static_cast<std::size_t>(shown)];
+}
+
+/// What was done to an attempt on purpose; a delay may come with one of the others.
+enum class Fault : std::uint8_t { none, status, reset, truncate };
+inline constexpr std::size_t kFaults = 4;
+constexpr std::string_view to_string(Fault fault) noexcept {
+  constexpr std::string_view kNames[] = {"none", "status", "reset", "truncate"};
+  return kNames[static_cast<std::size_t>(fault)];
+}
 
 inline constexpr Nanos kAbsent{-1};
 inline constexpr std::uint8_t kNoAttempt = 0xff;
@@ -72,6 +92,7 @@ struct AttemptRecord {
   bool budget_asked = false;
   bool budget_allowed = false;
   CircuitShown circuit = CircuitShown::none;
+  Fault fault = Fault::none;  // injected
   policy::Outcome outcome{};
   Reason reason{};
   std::uint16_t status = 0;
@@ -82,6 +103,7 @@ struct AttemptRecord {
   TextRef reason_text;  // what a classifier's rule calls it; empty: the reason's name
   Nanos start{0};       // since the request's start
   Nanos backoff{0};
+  Nanos injected_delay{0};
   Nanos connect = kAbsent;  // absent on a reused connection
   Nanos ttfb = kAbsent;     // since the attempt's start
   Nanos duration = kAbsent;
@@ -105,6 +127,7 @@ struct RateLimitDecision {
 
 /// Time spent waiting, by what was waited for.
 struct Waits {
+  Nanos cache{0};
   Nanos rate_limit{0};
   Nanos bulkhead{0};
   Nanos adaptive_limit{0};
@@ -138,6 +161,8 @@ struct TimelineScalars {
   char stage = 'a';  // in which stage, one hex digit
   bool truncated = false;
   std::uint8_t hedges_suppressed = 0;
+  CacheShown cache = CacheShown::none;
+  TextRef fallback;  // the reason that a fallback answered for, as the client was told; empty: none did
 };
 
 struct Timeline : TimelineScalars {

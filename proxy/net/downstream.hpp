@@ -14,8 +14,15 @@
 
 #include "proxy/exchange/action.hpp"
 #include "proxy/http/h1_head.hpp"
+#include "proxy/policy/cache.hpp"
 
 namespace outrigger::net {
+
+/// What an answer is marked with on its way to the client.
+struct AnswerMarks {
+  bool should_not_retry = false;
+  std::string_view fallback;  // the reason that it answers for; empty: for none
+};
 
 class Downstream {
  public:
@@ -26,12 +33,14 @@ class Downstream {
 
   virtual void send_interim(const http::ResponseHead& head) = 0;
   /// The head of the final answer with the first bytes of its body; `end`: that is all of it, but for the trailers.
-  virtual void send_head(const http::ResponseHead& head, bool should_not_retry, std::string_view data, bool end,
+  virtual void send_head(const http::ResponseHead& head, const AnswerMarks& marks, std::string_view data, bool end,
                          std::string_view trailers) = 0;
   virtual void send_body(std::string_view data) = 0;
   virtual void send_end(std::string_view trailers) = 0;
   /// A whole answer of our own.
   virtual void send_reply(const exchange::Reply& reply) = 0;
+  /// A whole answer out of a cache.
+  virtual void send_cached(const policy::CacheHit& hit, std::string_view fallback) = 0;
   /// Ends an answer that cannot be completed so that it is not taken for complete.
   virtual void cut() = 0;
 

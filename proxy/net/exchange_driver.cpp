@@ -151,10 +151,22 @@ void ExchangeDriver::perform(const exchange::RelayInterim& order) {
 void ExchangeDriver::perform(const exchange::RelayResponse& order) {
   Attempt& a = attempt(order.id);
   relaying_ = &a;
-  if (a.phase == Phase::held) return relay_held(a, order.should_not_retry);
+  if (a.phase == Phase::held) return relay_held(a, order);
   if (in_hand_.attempt != &a) return;  // it died meanwhile, which the exchange is about to hear
   a.phase = Phase::relaying;
-  downstream_->send_head(*in_hand_.head, order.should_not_retry, in_hand_.data, in_hand_.end, in_hand_.trailers);
+  const bool has_body = !in_hand_.end || !in_hand_.data.empty();
+  if (order.truncate && has_body) return relay_half(a, order);
+  downstream_->send_head(*in_hand_.head, {order.should_not_retry, order.fallback}, in_hand_.data, in_hand_.end,
+                         in_hand_.trailers);
+}
+
+/// Breaks an answer off as if its upstream had died: half of what there is of the body goes out, never all of it.
+void ExchangeDriver::relay_half(Attempt& a, const exchange::RelayResponse& order) {
+  const std::string_view half = in_hand_.data.substr(0, in_hand_.data.size() / 2);
+  downstream_->send_head(*in_hand_.head, {order.should_not_retry, order.fallback}, half, false, {});
+  if (UpstreamStream* stream = std::exchange(a.stream, nullptr)) stream->abort(Reason::closed_early);
+  a.whole = false;
+  feed(exchange::AttemptFailed{a.id, Reason::closed_early, Exposure::fully_sent, false});
 }
 
 void ExchangeDriver::perform(const exchange::CloseDownstream&) { downstream_->cut(); }
@@ -162,29 +174,25 @@ void ExchangeDriver::perform(const exchange::CloseDownstream&) { downstream_->cu
 void ExchangeDriver::perform(const exchange::Reply& order) { downstream_->send_reply(order); }
 
 void ExchangeDriver::perform(const exchange::ServeCached& order) {
-  downstream_->send_reply({.status = order.entry->status, .fixed = order.entry});
+  downstream_->send_cached(*order.hit, order.fallback);
 }
 
 void ExchangeDriver::perform(const exchange::StoreResponse& order) {
-  Attempt& a = attempt(order.id);
-  a.copy = order.copy;
-  a.copy->on_head(in_hand_.head->status, in_hand_.head->fields->view());
-  a.copy->on_data(in_hand_.data);
-  if (in_hand_.end) end_copy(a, true);
+  if (in_hand_.attempt != &attempt(order.id)) return;
+  const TimePoint now = edge_.loop.now();
+  store_.begin(order, *in_hand_.head, edge_.loop.wall_us() / 1'000'000, now);
+  store_.append(in_hand_.data, now);
+  if (in_hand_.end) store_.end(true, now);
 }
 
-void ExchangeDriver::end_copy(Attempt& a, bool whole) {
-  if (exchange::ResponseCopy* copy = std::exchange(a.copy, nullptr)) copy->on_end(whole);
-}
-
-void ExchangeDriver::relay_held(Attempt& a, bool should_not_retry) {
+void ExchangeDriver::relay_held(Attempt& a, const exchange::RelayResponse& order) {
   a.phase = Phase::relaying;
   http::HeadScan scan;
   const http::HeadLimits any{.max_head = SIZE_MAX, .max_fields = http::kMaxFields};
   const std::string_view raw = a.held.view().substr(0, a.held_head);
   edge_.loop.parser.parse_response(raw, any, answers_head_, scan);
-  downstream_->send_head(edge_.loop.parser.response(), should_not_retry, a.held.view().substr(a.held_head), a.whole,
-                         a.held_trailers.view());
+  downstream_->send_head(edge_.loop.parser.response(), {order.should_not_retry, order.fallback},
+                         a.held.view().substr(a.held_head), a.whole, a.held_trailers.view());
   a.held.release();
   held_charge_.set(0);
   if (a.whole) return feed(exchange::ResponseDone{a.id});
@@ -264,8 +272,10 @@ void ExchangeDriver::response(Attempt& a, const HeadInHand& in_hand) {
 }
 
 void ExchangeDriver::response_data(Attempt& a, std::string_view data) {
-  if (a.copy != nullptr) a.copy->on_data(data);
-  if (a.phase == Phase::relaying) return downstream_->send_body(data);
+  if (a.phase == Phase::relaying) {
+    store_.append(data, edge_.loop.now());
+    return downstream_->send_body(data);
+  }
   a.held.append(data);
   held_charge_.set(a.held.size());
 }
@@ -273,18 +283,17 @@ void ExchangeDriver::response_data(Attempt& a, std::string_view data) {
 void ExchangeDriver::response_end(Attempt& a, std::string_view trailers) {
   a.stream = nullptr;
   a.whole = true;
-  end_copy(a, true);
   if (a.phase == Phase::held) {
     a.held_trailers.append(trailers);
     return feed(exchange::HeldState{a.id, true, false});
   }
+  store_.end(true, edge_.loop.now());
   feed(exchange::ResponseDone{a.id});
   if (downstream_ != nullptr) downstream_->send_end(trailers);
 }
 
 void ExchangeDriver::failed(Attempt& a, Reason why, Exposure exposure, bool reused) {
   a.stream = nullptr;
-  end_copy(a, false);
   if (a.phase != Phase::held) return feed(exchange::AttemptFailed{a.id, why, exposure, reused});
   end_attempt(a);
   feed(exchange::HeldState{a.id, false, true});
@@ -303,11 +312,12 @@ std::size_t ExchangeDriver::allowance(const Attempt& a) const noexcept {
 
 void ExchangeDriver::end_attempt(Attempt& a, Reason why) {
   if (UpstreamStream* stream = std::exchange(a.stream, nullptr)) stream->abort(why);
-  end_copy(a, false);
   if (a.phase == Phase::held) held_charge_.set(0);
   a.held.release();
   a.phase = Phase::over;
-  if (relaying_ == &a) relaying_ = nullptr;
+  if (relaying_ != &a) return;
+  store_.end(false, edge_.loop.now());
+  relaying_ = nullptr;
 }
 
 // ---- what the downstream reports --------------------------------------------------------------

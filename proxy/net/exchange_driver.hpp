@@ -23,6 +23,7 @@
 #include "proxy/net/downstream.hpp"
 #include "proxy/net/edge.hpp"
 #include "proxy/net/request_body.hpp"
+#include "proxy/net/response_store.hpp"
 #include "proxy/net/upstream.hpp"
 
 namespace outrigger::net {
@@ -94,8 +95,6 @@ class ExchangeDriver final : private LazyTimer {
     Buffer held;  // raw head, then body
     std::size_t held_head = 0;
     Buffer held_trailers;
-    exchange::ResponseCopy* copy = nullptr;  // of what is relayed
-
     void on_connected() override { driver->connected(*this, false); }
     void on_request_sent() override { driver->feed(exchange::RequestSent{id}); }
     void on_drained() override { driver->push_body(*this); }
@@ -148,10 +147,10 @@ class ExchangeDriver final : private LazyTimer {
   void send_request(Attempt& attempt);
   void push_body(Attempt& attempt);
   void forget_body(const Attempt& attempt) noexcept;
-  void relay_held(Attempt& attempt, bool should_not_retry);
+  void relay_held(Attempt& attempt, const exchange::RelayResponse& order);
+  void relay_half(Attempt& attempt, const exchange::RelayResponse& order);
   /// `why`: counted where it was still connecting.
   void end_attempt(Attempt& attempt, Reason why = Reason::internal);
-  static void end_copy(Attempt& attempt, bool whole);
   Attempt& attempt(exchange::AttemptId id) noexcept { return attempts_[exchange::index(id)]; }
   /// The attempt that took all of the request's body that is there, and can take more.
   Attempt* body_taker() noexcept;
@@ -184,6 +183,7 @@ class ExchangeDriver final : private LazyTimer {
   std::array<Attempt, exchange::kMaxAttempts> attempts_;
   std::size_t attempts_used_ = 0;
   Attempt* relaying_ = nullptr;
+  ResponseStore store_;  // of what is relayed
   HeadInHand in_hand_;
 };
 

@@ -390,22 +390,28 @@ bool H1Downstream::closes() const noexcept {
   return !keep_alive_ || !body_complete_ || answer_framing_ == http::Framing::until_close || draining();
 }
 
-std::span<const Field> H1Downstream::debug_fields() {
-  if (!edge_.view->listeners[info_.index]->debug_headers) return {};
-  debug_[0] = {"X-Outrigger-Request-Id", request_id()};
+/// What we ourselves say of the answer, in fields.
+std::span<const Field> H1Downstream::own_fields(std::string_view fallback) {
+  own_fields_.clear();
+  if (!fallback.empty()) own_fields_.push_back({"X-Outrigger-Fallback", fallback});
+  if (edge_.view->listeners[info_.index]->debug_headers) add_debug_fields();
+  return {own_fields_.begin(), own_fields_.size()};
+}
+
+void H1Downstream::add_debug_fields() {
+  own_fields_.push_back({"X-Outrigger-Request-Id", request_id()});
   unsigned attempts = 0;
   if (driver_ != nullptr && !driver_->timeline().attempts.empty()) {
     attempts = driver_->timeline().attempts.back().n;  // reconnects do not count
   }
   const auto end = std::to_chars(attempts_text_, attempts_text_ + sizeof attempts_text_, attempts);
-  debug_[1] = {"X-Outrigger-Attempts", {attempts_text_, static_cast<std::size_t>(end.ptr - attempts_text_)}};
-  if (policy_.empty()) return {debug_, 2};
-  debug_[2] = {"X-Outrigger-Policy", policy_};
-  if (!shows_timeline_ || driver_ == nullptr) return {debug_, 3};
+  own_fields_.push_back({"X-Outrigger-Attempts", {attempts_text_, static_cast<std::size_t>(end.ptr - attempts_text_)}});
+  if (policy_.empty()) return;
+  own_fields_.push_back({"X-Outrigger-Policy", policy_});
+  if (!shows_timeline_ || driver_ == nullptr) return;
   loop().text.clear();
   loop().text.append(telemetry::timeline_json(driver_->timeline()));
-  debug_[3] = {"X-Outrigger-Timeline", loop().text.view()};
-  return debug_;
+  own_fields_.push_back({"X-Outrigger-Timeline", loop().text.view()});
 }
 
 void H1Downstream::send_interim(const http::ResponseHead& head) {
@@ -416,7 +422,7 @@ void H1Downstream::send_interim(const http::ResponseHead& head) {
   write(std::array{text.view()});
 }
 
-void H1Downstream::send_head(const http::ResponseHead& head, bool should_not_retry, std::string_view data, bool end,
+void H1Downstream::send_head(const http::ResponseHead& head, const AnswerMarks& marks, std::string_view data, bool end,
                              std::string_view trailers) {
   answer_framing_ = http::client_framing(head, minor_);
   if (closes()) keep_alive_ = false;
@@ -427,8 +433,8 @@ void H1Downstream::send_head(const http::ResponseHead& head, bool should_not_ret
                              .date = loop().date(),
                              .client_minor = minor_,
                              .client_keep_alive = keep_alive_,
-                             .should_not_retry = should_not_retry,
-                             .extra = debug_fields()},
+                             .should_not_retry = marks.should_not_retry,
+                             .extra = own_fields(marks.fallback)},
                             text);
   write_body(data, end, trailers);
 }
@@ -477,7 +483,7 @@ void H1Downstream::send_reply(const exchange::Reply& reply) {
     retry_after = static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::seconds>(*reply.retry_after).count());
   }
   if (reply.fixed != nullptr) {
-    write_fixed(*reply.fixed, text);
+    write_fixed(reply, text);
   } else {
     http::write_local_reply({.reason = reply.why,
                              .instance = edge_.view->snapshot->instance,
@@ -489,7 +495,7 @@ void H1Downstream::send_reply(const exchange::Reply& reply) {
                              .answers_head = answers_head_,
                              .keep_alive = keep_alive_,
                              .client_minor = minor_,
-                             .extra = debug_fields()},
+                             .extra = own_fields({})},
                             text);
   }
   answer_complete_ = true;
@@ -498,24 +504,48 @@ void H1Downstream::send_reply(const exchange::Reply& reply) {
   check_delivered();
 }
 
-/// A response that the configuration gives: written through the same head writer as an upstream's.
-void H1Downstream::write_fixed(const exchange::StaticResponse& response, Buffer& text) {
+void H1Downstream::send_cached(const policy::CacheHit& hit, std::string_view fallback) {
+  answer_framing_ = http::Framing::content_length;
+  if (closes()) keep_alive_ = false;
+  Buffer& text = loop().out;
+  text.clear();
+  http::FieldList fields;
+  for (const Field& field : hit.response->fields()) fields.push(field, http::identify_field(field.name));
+  const std::string age = std::to_string(std::chrono::duration_cast<std::chrono::seconds>(hit.age).count());
+  fields.push({"Age", age}, http::FieldId::other);
+  write_whole(hit.response->status(), fields, hit.response->body(), {.fallback = fallback}, text);
+  answer_complete_ = true;
+  write(std::array{text.view()});
+  text.clear();
+  check_delivered();
+}
+
+void H1Downstream::write_fixed(const exchange::Reply& reply, Buffer& text) {
+  const exchange::StaticResponse& response = *reply.fixed;
   http::FieldList fields;
   for (const auto& [name, value] : response.headers) fields.push({name, value}, http::identify_field(name));
-  const std::string length = std::to_string(response.body.size());
-  fields.push({"Content-Length", length}, http::FieldId::content_length);
-  const http::ResponseHead head{.status = response.status,
-                                .reason_phrase = http::status_phrase(response.status),
-                                .body = {http::Framing::content_length, response.body.size()},
+  write_whole(response.status, fields, response.body, {reply.should_not_retry, reply.fallback}, text);
+}
+
+/// A response that is there as a whole: written through the same head writer as an upstream's.
+void H1Downstream::write_whole(std::uint16_t status, http::FieldList& fields, std::string_view body,
+                               const AnswerMarks& marks, Buffer& text) {
+  const bool has_body = status != 204 && status != 304;
+  const std::string length = std::to_string(body.size());
+  if (has_body) fields.push({"Content-Length", length}, http::FieldId::content_length);
+  const http::ResponseHead head{.status = status,
+                                .reason_phrase = http::status_phrase(status),
+                                .body = {has_body ? http::Framing::content_length : http::Framing::none, body.size()},
                                 .fields = &fields};
   http::write_response_head(head,
                             {.instance = edge_.view->snapshot->instance,
                              .date = loop().date(),
                              .client_minor = minor_,
                              .client_keep_alive = keep_alive_,
-                             .extra = debug_fields()},
+                             .should_not_retry = marks.should_not_retry,
+                             .extra = own_fields(marks.fallback)},
                             text);
-  if (!answers_head_) text.append(response.body);
+  if (has_body && !answers_head_) text.append(body);
 }
 
 /// Answers a head that is wrong or not whole: nothing of it is known, and what is known of the request before it is not

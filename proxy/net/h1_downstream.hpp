@@ -22,6 +22,7 @@
 #include <string>
 #include <string_view>
 
+#include "proxy/base/bounded_vec.hpp"
 #include "proxy/base/buffer.hpp"
 #include "proxy/http/chunked.hpp"
 #include "proxy/http/h1_head.hpp"
@@ -61,11 +62,12 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void read_body() override;
   void resume_body() override;
   void send_interim(const http::ResponseHead& head) override;
-  void send_head(const http::ResponseHead& head, bool should_not_retry, std::string_view data, bool end,
+  void send_head(const http::ResponseHead& head, const AnswerMarks& marks, std::string_view data, bool end,
                  std::string_view trailers) override;
   void send_body(std::string_view data) override;
   void send_end(std::string_view trailers) override;
   void send_reply(const exchange::Reply& reply) override;
+  void send_cached(const policy::CacheHit& hit, std::string_view fallback) override;
   void cut() override;
   std::size_t backlog() const override { return out_.size(); }
   std::size_t relay_limit() const override { return relay_limit_; }
@@ -109,7 +111,9 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   // Writing.
   void refuse_head(Reason why);
   void refuse(Reason why);
-  void write_fixed(const exchange::StaticResponse& response, Buffer& text);
+  void write_fixed(const exchange::Reply& reply, Buffer& text);
+  void write_whole(std::uint16_t status, http::FieldList& fields, std::string_view body, const AnswerMarks& marks,
+                   Buffer& text);
   void write(std::span<const std::string_view> pieces);
   void write_body(std::string_view data, bool end, std::string_view trailers);
   void flush();
@@ -117,7 +121,8 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void linger();
   bool draining() const noexcept;
   bool closes() const noexcept;
-  std::span<const Field> debug_fields();
+  std::span<const Field> own_fields(std::string_view fallback);
+  void add_debug_fields();
   std::string_view fields_to_log(const http::FieldList& fields);
   Priority priority_of(const http::FieldList& fields, std::optional<Priority> fixed) const noexcept;
   std::string_view client_ip(const http::FieldList& fields) const noexcept;
@@ -162,7 +167,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   std::size_t request_id_size_ = 0;
   char request_id_[http::kMaxRequestId];
   char attempts_text_[4];
-  Field debug_[4];
+  BoundedVec<Field, 8> own_fields_;  // of the answer that is being written
 
   // When what is being waited for has waited too long; kNever: it is not being waited for.
   TimePoint head_due_ = kNever;
