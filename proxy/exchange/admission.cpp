@@ -42,7 +42,17 @@ Admission::Answer Admission::run(const RateLimitKeys& keys, Holdings& holdings, 
     switch (take(next_++, keys, holdings, now, rng)) {
       case Step::taken: break;
       case Step::waits: return Answer::waiting;
-      case Step::refused: holdings.give_back(now); return Answer::refused;
+      case Step::refused:
+        if (question_.observes) {
+          timeline_.decide({.at = now - timeline_.start,
+                            .part = refusal_.part,
+                            .reason = refusal_.why,
+                            .would = true,
+                            .name = refusal_.name});
+          break;
+        }
+        holdings.give_back(now);
+        return Answer::refused;
     }
   }
   return Answer::admitted;
@@ -78,14 +88,15 @@ Admission::Step Admission::take(std::size_t step, const RateLimitKeys& keys, Hol
 
 Admission::Step Admission::take_token(const RateLimitRef& limit, std::optional<std::uint64_t> key, Holdings& holdings,
                                       TimePoint now) noexcept {
-  const Nanos longest = question_.may_wait ? time_left(now, question_.deadline) : Nanos{0};
+  const bool may_wait = question_.may_wait || question_.observes;
+  const Nanos longest = may_wait ? time_left(now, question_.deadline) : Nanos{0};
   policy::RateLimitAnswer answer = limit.keyed != nullptr ? limit.keyed->admit_hashed(*limit.config, key, longest, now)
                                                           : limit.state->admit(*limit.config, longest, now);
   timeline_.note_rate_limit(limit.name, answer.verdict.admitted());
   if (!answer.verdict.admitted()) {
     return refuse(*answer.verdict.refused, Part::rate_limit, limit.name, answer.verdict.retry_after);
   }
-  if (answer.at > now) {
+  if (answer.at > now && !question_.observes) {
     token_ = std::move(answer.place);
     return wait(Waits::for_token, Part::rate_limit, answer.at, now);
   }

@@ -47,6 +47,7 @@ class Admission {
     Priority priority = Priority::standard;
     TimePoint deadline = kNever;
     bool may_wait = false;
+    bool observes = false;  // refusals are recorded and do not act
   };
 
   Admission(const Plan& plan, const Ticket& ticket, Timeline& timeline) noexcept
@@ -90,7 +91,7 @@ class Admission {
   }
 
   const Plan& plan_;
-  Timeline& timeline_;  // where the answers of rate limits are noted
+  Timeline& timeline_;  // where the answers of rate limits are noted, and refusals that do not act
   Question question_;
   std::size_t next_ = 0;  // the limit to be asked next
   Refusal refusal_;

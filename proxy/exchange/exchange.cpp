@@ -17,6 +17,9 @@ constexpr Nanos kUnreadAfterDeadline = std::chrono::seconds{5};
 /// Whether any answer that another attempt would not mend is as good as the next.
 bool is_safe(std::string_view method) noexcept { return method == "GET" || method == "HEAD" || method == "OPTIONS"; }
 
+/// Whether a success changes what was stored for its target.
+bool changes_resource(std::string_view method) noexcept { return !is_safe(method) && method != "TRACE"; }
+
 bool is_circuit(Reason why) noexcept {
   return why == Reason::circuit_open || why == Reason::circuit_half_open_probe_limit;
 }
@@ -53,8 +56,11 @@ Exchange::Exchange(const Plan& plan, const RequestFacts& facts, WorkerLocal& loc
       idempotent_(facts.idempotent),
       hedges_allowed_(plan.hedge.config != nullptr && policy::hedges_method(*plan.hedge.config, facts.method)),
       safe_method_(is_safe(facts.method)),
+      changes_resource_(changes_resource(facts.method)),
       has_body_(facts.has_body),
-      body_fits_replay_(facts.body_fits_replay) {
+      body_fits_replay_(facts.body_fits_replay),
+      meets_chaos_(facts.chaos && plan.chaos.state != nullptr) {
+  if (facts.cache && plan.cache.state != nullptr) cache_.emplace(*facts.cache, facts.fields, facts.ticket);
   record_request(timeline_, TimePoint{}, facts);
   timeline_.policy_key = plan.policy_key;
   timeline_.policy_id = plan.policy_id;
@@ -93,21 +99,30 @@ void Exchange::take(const RequestReady&) {
   const policy::Policy& policy = *plan_.policy;
   timeline_.start = now_;
   deadline_ = policy::effective_deadline(policy.overall_timeout, client_deadline_, now_);
-  if (policy.max_duration.count() != 0) max_duration_at_ = saturating_add(now_, policy.max_duration);
+  if (policy.max_duration.count() != 0 && !plan_.observes) max_duration_at_ = saturating_add(now_, policy.max_duration);
   const Nanos allowed = time_left(now_, deadline_.at);
   if (allowed != kForever) timeline_.deadline = allowed;
   if (deadline_unreadable_ && policy.deadline.reject_invalid) {
-    timeline_.decide(since_start(), Part::deadline, Reason::bad_request);
-    return reply(Reason::bad_request, 'D', '3');
+    const Refusal refusal{Reason::bad_request, Part::deadline, {}, {}};
+    if (!plan_.observes) {
+      decide(refusal);
+      return reply({.why = refusal.why, .who = 'D', .stage = '3'});
+    }
+    would(refusal);
   }
   if (allowed <= policy.deadline.min_remaining) {
-    timeline_.decide(since_start(), Part::deadline, Reason::deadline_too_short);
-    return reply(Reason::deadline_too_short, 'P', '3');
+    const Refusal refusal{Reason::deadline_too_short, Part::deadline, {}, {}};
+    if (!plan_.observes || allowed == Nanos{0}) return refuse(refusal, '3');
+    would(refusal);
   }
-  admit_request();
+  look_up();
 }
 
 void Exchange::take(const Woken&) {
+  if (waits_for_cache_) {
+    if (cache_->waiter.state() == policy::CacheWaiter::State::waiting) return;
+    return looked_up(plan_.cache.state->resume(*plan_.cache.config, cache_->waiter, now_));
+  }
   if (!admission_.waiting()) return;
   Holdings& holdings = stage_ == Stage::request ? request_holdings_ : clearance_.holdings;
   admitted(admission_.proceed(keys_, holdings, now_, local_.rng));
@@ -119,7 +134,7 @@ void Exchange::take(const Connected& fact) {
   attempt->state = State::sending;
   attempt->sent = now_;
   attempt->expires = kNever;
-  if (!fact.reused) record(*attempt).connect = now_ - attempt->started;
+  if (!fact.reused) record(*attempt).connect = now_ - attempt->begun;
 }
 
 void Exchange::take(const RequestSent& fact) {
@@ -131,7 +146,7 @@ void Exchange::take(const RequestSent& fact) {
   attempt->sent = now_;
   attempt->wholly_sent = true;
   const Nanos limit = retry().timeout_per_attempt;
-  if (limit.count() != 0) attempt->expires = saturating_add(now_, limit);
+  if (limit.count() != 0) attempt->expires = saturating_add(now_, limit - record(*attempt).injected_delay);
 }
 
 void Exchange::take(const InterimHead& fact) {
@@ -144,7 +159,7 @@ void Exchange::take(const InterimHead& fact) {
 void Exchange::take(const ResponseHead& head) {
   Attempt* attempt = find(head.id);
   if (attempt == nullptr || (attempt->state != State::sending && attempt->state != State::awaiting)) return;
-  expose(Exposure::partly_sent);
+  if (!attempt->is_fallback) expose(Exposure::partly_sent);
   attempt->expires = kNever;
   AttemptRecord& entry = record(*attempt);
   entry.status = head.status;
@@ -163,6 +178,7 @@ void Exchange::take(const ResponseHead& head) {
     result = policy::classify(*plan_.classifier, timeline_.text(timeline_.method), head.status, head.headers);
   }
   note(entry, result);
+  if (attempt->is_fallback) return head.status >= 500 ? lose(*attempt, result) : relay(*attempt);
   pushback_ |= policy::pushes_back(head.headers);
   const bool says_when = head.status == 429 || head.status == 503;
   if (says_when && head.retry_after) retry_after_ = std::max(retry_after_.value_or(Nanos{0}), *head.retry_after);
@@ -178,7 +194,7 @@ void Exchange::take(const HeldState& state) {
   }
   if (held_ != state.id) return;
   held_.reset();
-  note_failure(state.id, Reason::closed_early);
+  note_failure(attempts_[index(state.id)], Reason::closed_early);
   timeline_.decide(since_start(), Part::edge, Reason::closed_early, static_cast<std::uint8_t>(index(state.id)));
 }
 
@@ -195,7 +211,7 @@ void Exchange::take(const Delivered&) {
   for (Attempt& attempt : attempts_) {
     if (attempt.state == State::relaying) take(ResponseDone{attempt.id});
   }
-  if (committed_ || replied_) finish(end_reason_, end_who_, end_stage_);
+  if (committed_ || replied_) finish(end_);
 }
 
 void Exchange::take(const AttemptFailed& failure) {
@@ -210,27 +226,28 @@ void Exchange::take(const AttemptFailed& failure) {
 }
 
 void Exchange::take(const DownstreamFailed& failure) {
-  if (replied_) return finish(end_reason_, end_who_, end_stage_);
+  if (replied_) return finish(end_);
   if (committed_) return cut(failure.why, 'D');
   abort_all(failure.why);
-  if (!is_no_reply(failure.why)) return reply(failure.why, 'D', '8');
+  if (!is_no_reply(failure.why)) return reply({.why = failure.why, .who = 'D', .stage = '8'});
   timeline_.status = 499;
-  finish(failure.why, 'D', '8');
+  finish({.why = failure.why, .who = 'D', .stage = '8'});
 }
 
 void Exchange::take(const Cancelled& fact) {
-  if (replied_) return finish(end_reason_, end_who_, end_stage_);
+  if (replied_) return finish(end_);
   if (committed_) return cut(fact.why, 'P');
   abort_all(fact.why);
-  reply(Reason::draining, 'P', '8');
+  reply({.why = Reason::draining, .who = 'P', .stage = '8'});
 }
 
 void Exchange::take(const Tick&) {
   if (replied_) return;
   if (now_ >= max_duration_at_) {
     if (committed_) return cut(Reason::max_duration, 'P');
+    const char stage = waits_for_cache_ ? '4' : '8';
     abort_all(Reason::max_duration);
-    return reply(Reason::max_duration, 'P', '8');
+    return reply({.why = Reason::max_duration, .who = 'P', .stage = stage});
   }
   if (committed_) {
     if (now_ >= std::min(deadline_.client, unread_until_)) return cut(Reason::overall_timeout, 'P');
@@ -240,6 +257,12 @@ void Exchange::take(const Tick&) {
       }
     }
     return;
+  }
+  if (waits_for_cache_) {
+    take(Woken{});
+    if (!waits_for_cache_ || now_ < deadline_.at) return;
+    leave_cache_queue();
+    return refuse({Reason::overall_timeout, Part::cache, {}, {}}, '4');
   }
   if (now_ >= admission_.wakeup()) return take(Woken{});
   if (now_ >= deadline_.at) return give_up();
@@ -254,9 +277,15 @@ void Exchange::take(const Tick&) {
 // ---- its ends -------------------------------------------------------------------------------
 
 void Exchange::hold(Attempt& attempt) {
-  if (held_) order(DropHeld{*held_});
+  drop_held();
+  if (record(attempt).fault == Fault::truncate) {
+    // What is cut short on purpose would not have stayed whole.
+    order(DiscardResponse{attempt.id});
+    note_failure(attempt, Reason::closed_early);
+    return end(attempt, Outcome::retryable, Reason::closed_early);
+  }
   held_ = attempt.id;
-  order(HoldResponse{attempt.id});
+  if (!attempt.invented) order(HoldResponse{attempt.id});
   const AttemptRecord entry = record(attempt);
   settle(attempt, policy::lesson_of_answer(attempt.status, false));
   end(attempt, entry.outcome, entry.reason);
@@ -264,22 +293,35 @@ void Exchange::hold(Attempt& attempt) {
 }
 
 void Exchange::relay(Attempt& attempt) {
-  if (held_ && held_ != attempt.id) order(DropHeld{*held_});
+  const AttemptRecord& entry = record(attempt);
+  const bool failure = entry.outcome == Outcome::retryable || entry.status >= 500;
+  const Ending ending{.why = policy::request_reason(entry.status), .exhausted = failure};
+  if (fall_back(ending, &attempt)) return;
+  if (held_ != attempt.id) drop_held();
   held_.reset();
+  keep_or_give_up(attempt);
   committed_ = true;
   answered_after_ = since_start();
   retry_at_ = hedge_at_ = kNever;
   abort_others(attempt);
   leave_loop();
-  const AttemptRecord& entry = record(attempt);
   attempt.state = State::relaying;
   settle_at_ = settles(attempt, entry) ? saturating_add(now_, kSettleAfterHead) : kNever;
   if (has_body_) order(DropReplay{});
   timeline_.status = entry.status;
-  end_reason_ = policy::request_reason(entry.status);
-  const bool failure = entry.outcome == Outcome::retryable || entry.status >= 500;
-  conclude(end_reason_, end_who_, end_stage_);
-  order(RelayResponse{attempt.id, failure && hopeless()});
+  source_ = attempt.is_fallback ? Source::fallback : Source::upstream;
+  // A fallback does not hide what it answers for.
+  end_ = Ending{.why = attempt.is_fallback ? original_->why : ending.why};
+  conclude(end_);
+  const bool should_not_retry = !attempt.is_fallback && failure && hopeless();
+  if (attempt.invented) {
+    return order(Reply{
+        .status = entry.status, .why = ending.why, .should_not_retry = should_not_retry, .fixed = &plan_.chaos.answer});
+  }
+  order(RelayResponse{.id = attempt.id,
+                      .should_not_retry = should_not_retry,
+                      .truncate = entry.fault == Fault::truncate,
+                      .fallback = attempt.is_fallback ? fallback_mark() : std::string_view{}});
 }
 
 /// No attempt is left and none may follow: the best answer there is.
@@ -287,21 +329,18 @@ void Exchange::give_up() {
   const bool out_of_time = now_ >= deadline_.at;
   if (out_of_time) {
     for (Attempt& attempt : attempts_) {
-      if (attempt.state == State::ended || attempt.state == State::held) continue;
-      order(AbortAttempt{attempt.id, Reason::overall_timeout});
-      settle_abort(attempt, Reason::overall_timeout);
-      end(attempt, Outcome::abort, Reason::overall_timeout);
-      last_failure_ = Failure{attempt.id, Reason::overall_timeout};
+      if (!is_running(attempt)) continue;
+      abort(attempt, Reason::overall_timeout);
+      if (!attempt.is_fallback) last_failure_ = Failure{attempt.id, Reason::overall_timeout};
     }
     if (!timeline_.stop_reason) timeline_.stop_reason = Reason::deadline_insufficient;
   }
   retry_at_ = hedge_at_ = kNever;
-  if (held_) {
-    if (out_of_time) allow_for_unread();
-    return relay(attempts_[index(*held_)]);
-  }
+  if (held_ && out_of_time) allow_for_unread();
+  if (original_) return stand_by_original();
+  if (held_) return relay(attempts_[index(*held_)]);
   const Reason why = last_failure_ ? last_failure_->reason : Reason::overall_timeout;
-  reply(why, why == Reason::overall_timeout ? 'P' : 'U', '8');
+  reply({.why = why, .who = why == Reason::overall_timeout ? 'P' : 'U', .stage = '8', .exhausted = launched_ != 0});
 }
 
 /// A kept answer is sent though the deadline has passed; what of it is still unread gets a little time.
@@ -316,33 +355,38 @@ void Exchange::refuse(const Refusal& refusal, char stage) {
   clearance_ = {};
   request_holdings_.give_back(now_);
   decide(refusal);
-  reply(refusal.why, 'P', stage, refusal.retry_after);
+  reply({.why = refusal.why, .who = 'P', .stage = stage, .retry_after = refusal.retry_after});
 }
 
-void Exchange::reply(Reason why, char who, char stage, std::optional<Nanos> retry_after) {
+void Exchange::reply(const Ending& ending) {
+  if (fall_back(ending, nullptr)) return;
+  send(ending, {.status = info(ending.why).status,
+                .why = ending.why,
+                .retry_after = retry_after_of(ending.why, ending.retry_after),
+                .should_not_retry = is_final(ending.why) || hopeless()});
+}
+
+/// Sends an answer that is there as a whole, and no upstream's.
+void Exchange::send(const Ending& ending, const Reply& what) {
   replied_ = true;
   retry_at_ = hedge_at_ = kNever;
+  give_up_fill();
   leave_loop();
-  timeline_.status = info(why).status;
-  end_reason_ = why;
-  end_who_ = who;
-  end_stage_ = stage;
-  conclude(why, who, stage);
-  order(Reply{.status = info(why).status,
-              .why = why,
-              .retry_after = retry_after_of(why, retry_after),
-              .should_not_retry = is_final(why) || hopeless()});
+  timeline_.status = what.status;
+  end_ = ending;
+  conclude(ending);
+  order(what);
 }
 
 void Exchange::cut(Reason why, char who) {
   abort_all(why);
   order(CloseDownstream{});
-  finish(why, who, '9');
+  finish({.why = why, .who = who, .stage = '9'});
 }
 
 /// Whether anybody wants to know when an answer is whole.
 bool Exchange::settles(const Attempt& attempt, const AttemptRecord& entry) const noexcept {
-  const bool earns = entry.outcome == Outcome::success && plan_.budget.state != nullptr &&
+  const bool earns = entry.outcome == Outcome::success && !attempt.is_fallback && plan_.budget.state != nullptr &&
                      plan_.budget.config->type == policy::BudgetType::success_credit;
   return earns || !attempt.held.circuits.empty() || !request_circuits_.empty();
 }
@@ -353,28 +397,32 @@ void Exchange::settle_relayed(Attempt& attempt) noexcept {
   settle_at_ = kNever;
   settle(attempt, policy::lesson_of_answer(attempt.status, false));
   settle_request(last_lesson_);
-  if (record(attempt).outcome == Outcome::success && plan_.budget.state != nullptr) {
+  if (record(attempt).outcome == Outcome::success && !attempt.is_fallback && plan_.budget.state != nullptr) {
     plan_.budget.state->earn(*plan_.budget.config);
   }
 }
 
-void Exchange::finish(Reason why, char who, char stage) noexcept {
+void Exchange::finish(const Ending& ending) noexcept {
   leave_loop();
+  give_up_fill();
   settle_request(last_lesson_);
-  if (plan_.throttle.state != nullptr && launched_ != 0 && outcome_of(why) != RequestOutcome::client_gone) {
-    plan_.throttle.state->settle(*plan_.throttle.config, outcome_of(why) == RequestOutcome::ok, now_);
+  const RequestOutcome outcome = outcome_of(ending.why);
+  if (plan_.throttle.state != nullptr && launched_ != 0 && outcome != RequestOutcome::client_gone) {
+    plan_.throttle.state->settle(*plan_.throttle.config, outcome == RequestOutcome::ok, now_);
   }
   request_holdings_ = {};
   finished_ = true;
-  conclude(why, who, stage);
+  conclude(ending);
 }
 
 /// Writes how the request ends, or will have ended if nothing interferes any more.
-void Exchange::conclude(Reason why, char who, char stage) noexcept {
-  timeline_.reason = why;
-  timeline_.outcome = outcome_of(why);
-  timeline_.who = who;
-  timeline_.stage = stage;
+void Exchange::conclude(const Ending& ending) noexcept {
+  timeline_.reason = ending.why;
+  timeline_.outcome = outcome_of(ending.why);
+  if (ending.why == end_.why && source_ == Source::cache) timeline_.outcome = RequestOutcome::cached;
+  if (ending.why == end_.why && source_ == Source::fallback) timeline_.outcome = RequestOutcome::fallback;
+  timeline_.who = ending.who;
+  timeline_.stage = ending.stage;
   timeline_.duration = since_start();
 }
 
@@ -390,10 +438,19 @@ Exchange::Attempt* Exchange::find(AttemptId id) noexcept {
 void Exchange::abort_others(const Attempt& winner) {
   for (Attempt& attempt : attempts_) {
     if (attempt.id == winner.id || !is_running(attempt)) continue;
-    order(AbortAttempt{attempt.id, Reason::hedge_lost});
-    settle_abort(attempt, Reason::hedge_lost);
-    end(attempt, Outcome::abort, Reason::hedge_lost);
+    abort(attempt, Reason::hedge_lost);
   }
+}
+
+void Exchange::abort(Attempt& attempt, Reason why) {
+  if (at_edge(attempt)) order(AbortAttempt{attempt.id, why});
+  settle_abort(attempt, why);
+  end(attempt, Outcome::abort, why);
+}
+
+void Exchange::drop_held() {
+  if (held_ && at_edge(attempts_[index(*held_)])) order(DropHeld{*held_});
+  held_.reset();
 }
 
 std::size_t Exchange::running() const noexcept {
@@ -408,15 +465,10 @@ void Exchange::abort_all(Reason why) {
     clearance_.holdings.give_back(now_);
     request_holdings_.give_back(now_);
   }
-  if (held_) order(DropHeld{*held_});
-  held_.reset();
+  if (waits_for_cache_) leave_cache_queue();
+  drop_held();
   for (Attempt& attempt : attempts_) {
-    if (attempt.state == State::ended) continue;
-    if (attempt.state != State::held) {
-      order(AbortAttempt{attempt.id, why});
-      settle_abort(attempt, why);
-      end(attempt, Outcome::abort, why);
-    }
+    if (is_running(attempt) || attempt.state == State::relaying) abort(attempt, why);
     attempt.state = State::ended;
   }
 }

@@ -29,6 +29,7 @@
 #include "proxy/exchange/timeline.hpp"
 #include "proxy/policy/balance.hpp"
 #include "proxy/policy/budget.hpp"
+#include "proxy/policy/cache.hpp"
 #include "proxy/policy/lesson.hpp"
 
 namespace outrigger::exchange {
@@ -54,15 +55,16 @@ class Exchange {
   TimePoint deadline() const noexcept { return deadline_.at; }
 
  private:
-  enum class State : std::uint8_t { connecting, sending, awaiting, held, relaying, ended };
+  enum class State : std::uint8_t { delayed, connecting, sending, awaiting, held, relaying, ended };
 
   using CircuitPermits = BoundedVec<policy::CircuitPermit, kMaxOfAKind>;
 
   /// Which stage waits, or was asked last.
-  enum class Stage : std::uint8_t { request, primary };
+  enum class Stage : std::uint8_t { cache, request, primary };
 
   /// What an attempt was given to start with; it goes back when the attempt ends.
   struct Clearance {
+    const Upstream* upstream = nullptr;
     policy::EndpointId endpoint{};
     Holdings holdings;        // of limits that count attempts
     CircuitPermits circuits;  // of circuits that do, in the plan's order
@@ -78,12 +80,42 @@ class Exchange {
     std::uint16_t status = 0;  // of its answer; 0: none yet
     Nanos head_latency{0};     // then how long that took
     TimePoint started{};
+    TimePoint begun{};           // when the edge was told, after an injected delay
     TimePoint sent = kNever;     // first byte at the earliest, then the last
-    TimePoint expires = kNever;  // its connect timeout, then its own timeout
+    TimePoint expires = kNever;  // its delay, its connect timeout, then its own timeout
+    Reuse reuse{};
     bool wholly_sent = false;
+    bool is_fallback = false;  // or the reconnect of one
+    bool invented = false;     // its answer was made up on purpose: the edge knows nothing of it
     policy::EndpointPermit place;
     Clearance held;
   };
+
+  /// What is about to be sent, and how the request ends with it.
+  struct Ending {
+    Reason why{};
+    char who = '-';
+    char stage = 'a';
+    std::optional<Nanos> retry_after;
+    bool exhausted = false;  // attempts ended without an acceptable answer
+  };
+
+  /// What the request has to do with the policy's cache.
+  struct CacheUse {
+    CacheUse(const CacheFacts& question, HeaderView request_fields, const Ticket& ticket) noexcept
+        : facts(question), fields(request_fields), waiter(ticket) {}
+
+    CacheFacts facts;   // views are good until RequestReady has been taken
+    HeaderView fields;  // likewise
+    policy::CacheWaiter waiter;
+    TimePoint since{};  // of a wait
+    policy::CacheFill fill;
+    policy::CacheHit hit;                  // that is being served
+    std::optional<std::uint64_t> changes;  // the target that it changes if it succeeds
+  };
+
+  /// Who gives the answer that is sent.
+  enum class Source : std::uint8_t { upstream, cache, fallback };
 
   /// How the attempts so far have failed, for the answer when no other comes.
   struct Failure {
@@ -109,6 +141,14 @@ class Exchange {
   void take(const Cancelled& fact);
   void take(const Tick&);
 
+  // The cache.
+  void look_up();
+  void looked_up(policy::CacheAnswer answer);
+  void leave_cache_queue() noexcept;
+  void serve_cached(const Ending& ending);
+  void keep_or_give_up(const Attempt& answer);
+  void give_up_fill() noexcept;
+
   // Admission.
   void admit_request();
   void admit_primary();
@@ -119,6 +159,7 @@ class Exchange {
 
   // The attempt loop.
   const policy::RetryConfig& retry() const noexcept;
+  const policy::RetryConfig& configured_retry() const noexcept;
   std::optional<Refusal> ask_circuits(AttemptKind kind) const noexcept;
   std::optional<Refusal> ask(const CircuitRef& circuit, const policy::CircuitBreaker& state,
                              AttemptKind kind) const noexcept;
@@ -133,15 +174,21 @@ class Exchange {
   void begin_round() noexcept;
   void arm_hedge() noexcept;
   std::optional<Refusal> why_no_hedge() const noexcept;
+  std::optional<Refusal> ask_budget(const BudgetRef& budget) noexcept;
   std::optional<Refusal> why_no_retry_now() const noexcept;
-  void launch(AttemptKind kind, Clearance clearance, Reuse reuse, const BudgetRef& from, std::uint8_t hedge = 0);
+  void want_body();
+  Attempt& launch(AttemptKind kind, Clearance clearance, Reuse reuse, std::string_view budget, std::uint8_t hedge = 0);
+  void start(Attempt& attempt);
+  void begin(Attempt& attempt);
+  void meet_chaos(Attempt& attempt);
+  void suffer(Attempt& attempt);
   bool reconnect(Attempt& attempt, const AttemptFailed& failure);
   void answered(Attempt& attempt, policy::Classified result);
   void win(Attempt& attempt, policy::Classified result);
   void lose(Attempt& attempt, policy::Classified result);
   void after_round(policy::Classified result, Attempt* answer);
   void fail(Attempt& attempt, Reason why, Exposure exposure);
-  void note_failure(AttemptId attempt, Reason why) noexcept;
+  void note_failure(const Attempt& attempt, Reason why) noexcept;
 
   // What attempts teach.
   policy::Classified classify(Reason fault) const noexcept;
@@ -153,9 +200,11 @@ class Exchange {
   Nanos waited(const Attempt& attempt) const noexcept;
   void expire(Attempt& attempt);
   bool plan_retry(const policy::RetryQuestion& question);
+  void note_would_retry(const policy::RetryQuestion& question) noexcept;
   policy::RetryQuestion question_about(policy::Classified result);
   void stop(const Refusal& refusal);
   void decide(const Refusal& refusal) noexcept;
+  void would(const Refusal& refusal) noexcept;
 
   // Its ends.
   void hold(Attempt& attempt);
@@ -163,20 +212,32 @@ class Exchange {
   void give_up();
   void allow_for_unread() noexcept;
   void refuse(const Refusal& refusal, char stage);
-  void reply(Reason why, char who, char stage, std::optional<Nanos> retry_after = std::nullopt);
+  void reply(const Ending& ending);
+  void send(const Ending& ending, const Reply& what);
   void cut(Reason why, char who);
+
+  // What is sent instead.
+  bool fall_back(const Ending& ending, Attempt* answer);
+  bool fall_back_to_upstream(const Ending& ending, Attempt* answer);
+  bool may_be_stale(const policy::OutgoingAnswer& what) const noexcept;
+  void mark_fallback(const Ending& ending, const Attempt* answer) noexcept;
+  std::string_view fallback_mark() const noexcept { return timeline_.text(timeline_.fallback); }
+  void drop_answers();
+  void stand_by_original();
   bool settles(const Attempt& attempt, const AttemptRecord& entry) const noexcept;
   void settle_relayed(Attempt& attempt) noexcept;
-  void conclude(Reason why, char who, char stage) noexcept;
-  void finish(Reason why, char who, char stage) noexcept;
+  void conclude(const Ending& ending) noexcept;
+  void finish(const Ending& ending) noexcept;
 
   // The attempt table.
   Attempt* find(AttemptId id) noexcept;
   void abort_all(Reason why);
   void abort_others(const Attempt& winner);
-  static bool is_running(const Attempt& attempt) noexcept {
-    return attempt.state == State::connecting || attempt.state == State::sending || attempt.state == State::awaiting;
-  }
+  void abort(Attempt& attempt, Reason why);
+  void drop_held();
+  static bool is_running(const Attempt& attempt) noexcept { return attempt.state <= State::awaiting; }
+  /// Whether the edge has heard of it.
+  static bool at_edge(const Attempt& attempt) noexcept { return attempt.state != State::delayed && !attempt.invented; }
   std::size_t running() const noexcept;
   void end(Attempt& attempt, policy::Outcome outcome, Reason why) noexcept;
   AttemptRecord& record(const Attempt& attempt) noexcept { return timeline_.attempts[index(attempt.id)]; }
@@ -195,6 +256,7 @@ class Exchange {
 
   RateLimitKeys keys_{};
   Admission admission_;
+  std::optional<CacheUse> cache_;  // where the policy has one
   Stage stage_ = Stage::request;
   Clearance clearance_;              // of the primary, while it waits
   Holdings request_holdings_;        // of limits that count requests
@@ -221,28 +283,33 @@ class Exchange {
   bool held_is_final_ = false;                  // nothing but a success of those still running is better
   std::optional<Failure> last_failure_;         // of the attempt launched last
   Exposure exposure_ = Exposure::nothing_sent;  // of the request, by any attempt
-  std::uint8_t launched_ = 0;                   // attempts, without reconnects
-  std::uint8_t rounds_ = 0;                     // of them those that are no hedges
-  std::uint8_t hedges_ = 0;                     // and those that are
-  std::uint8_t round_hedges_ = 0;               // due in this round so far, launched or not
-  bool pushback_ = false;                       // an answer of this round asked not to be tried again
+  std::optional<Ending> original_;              // what is sent if the fallback's upstream does no better
+  Source source_ = Source::upstream;
+  std::uint8_t launched_ = 0;      // attempts, without reconnects
+  std::uint8_t rounds_ = 0;        // of them those that are no hedges
+  std::uint8_t hedges_ = 0;        // and those that are
+  std::uint8_t round_hedges_ = 0;  // due in this round so far, launched or not
+  bool pushback_ = false;          // an answer of this round asked not to be tried again
   bool deadline_unreadable_ = false;
   Priority priority_ = Priority::standard;
   bool idempotent_ = false;
   bool hedges_allowed_ = false;  // by the policy and the request's method
   bool safe_method_ = false;
+  bool changes_resource_ = false;
   bool has_body_ = false;
   bool body_fits_replay_ = true;
+  bool meets_chaos_ = false;
   bool body_overflowed_ = false;
   bool body_complete_ = false;
+  bool body_wanted_ = false;
+  bool fallback_asked_ = false;
+  bool waits_for_cache_ = false;
   bool reconnected_ = false;
   bool in_loop_ = false;
   bool committed_ = false;
   bool replied_ = false;
   bool finished_ = false;
-  Reason end_reason_ = Reason::success;  // applied once the answer is delivered
-  char end_who_ = '-';
-  char end_stage_ = 'a';
+  Ending end_;  // applied once the answer is delivered
 
   BoundedVec<Attempt, kMaxAttempts> attempts_;
 };

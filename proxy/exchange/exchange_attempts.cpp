@@ -11,30 +11,55 @@ using policy::Outcome;
 
 constexpr Nanos kReconnectWindow = std::chrono::seconds{1};
 
+/// What a policy without a `retry` block retries by: nothing. Its replay limit still serves reconnects.
+const policy::RetryConfig& no_retries() noexcept {
+  static const policy::RetryConfig none{.max_attempts = 1, .idempotency_key = {}};
+  return none;
+}
+
+Fault fault_of(policy::ChaosAbort::Kind kind) noexcept {
+  switch (kind) {
+    case policy::ChaosAbort::Kind::status: return Fault::status;
+    case policy::ChaosAbort::Kind::reset: return Fault::reset;
+    case policy::ChaosAbort::Kind::truncate: break;
+  }
+  return Fault::truncate;
+}
+
 }  // namespace
 
-/// What a policy without a `retry` block retries by: nothing. Its replay limit still serves reconnects.
+const policy::RetryConfig& Exchange::configured_retry() const noexcept {
+  return plan_.policy->retry ? *plan_.policy->retry : no_retries();
+}
+
+/// What is acted by; a policy that only observes does not act.
 const policy::RetryConfig& Exchange::retry() const noexcept {
-  static const policy::RetryConfig none{.max_attempts = 1, .idempotency_key = {}};
-  return plan_.policy->retry ? *plan_.policy->retry : none;
+  return plan_.observes ? no_retries() : configured_retry();
 }
 
 // ---- admission ------------------------------------------------------------------------------
 
 void Exchange::admit_request() {
   stage_ = Stage::request;
-  admitted(admission_.begin(
-      {.stage = policy::Counts::request, .priority = priority_, .deadline = deadline_.at, .may_wait = true}, keys_,
-      request_holdings_, now_, local_.rng));
+  admitted(admission_.begin({.stage = policy::Counts::request,
+                             .priority = priority_,
+                             .deadline = deadline_.at,
+                             .may_wait = !plan_.observes,
+                             .observes = plan_.observes},
+                            keys_, request_holdings_, now_, local_.rng));
 }
 
 /// Only the first attempt waits for limits; an open circuit spares it that.
 void Exchange::admit_primary() {
-  if (const auto refused = ask_circuits(AttemptKind::primary)) return refuse(*refused, '8');
+  const auto refused = plan_.observes ? std::nullopt : ask_circuits(AttemptKind::primary);
+  if (refused) return refuse(*refused, '8');
   stage_ = Stage::primary;
-  admitted(admission_.begin(
-      {.stage = policy::Counts::attempt, .priority = priority_, .deadline = deadline_.at, .may_wait = true}, keys_,
-      clearance_.holdings, now_, local_.rng));
+  admitted(admission_.begin({.stage = policy::Counts::attempt,
+                             .priority = priority_,
+                             .deadline = deadline_.at,
+                             .may_wait = !plan_.observes,
+                             .observes = plan_.observes},
+                            keys_, clearance_.holdings, now_, local_.rng));
 }
 
 void Exchange::admitted(Admission::Answer answer) {
@@ -66,8 +91,12 @@ std::optional<Refusal> Exchange::enter_request_circuits() noexcept {
     if (circuit.config->counts != policy::Counts::request) continue;
     auto answer = circuit.state->admit(*circuit.config, plan_.policy->overall_timeout, now_, local_.rng);
     if (!answer.verdict.admitted()) {
-      request_circuits_.clear();
-      return Refusal{*answer.verdict.refused, Part::circuit, answer.verdict.retry_after, circuit.name};
+      const Refusal refusal{*answer.verdict.refused, Part::circuit, answer.verdict.retry_after, circuit.name};
+      if (!plan_.observes) {
+        request_circuits_.clear();
+        return refusal;
+      }
+      would(refusal);
     }
     request_circuits_.push_back(std::move(answer.permit));
   }
@@ -125,6 +154,7 @@ std::optional<Refusal> Exchange::choose_endpoint(AttemptKind kind, policy::Endpo
     return Refusal{upstream.unresolved ? Reason::dns_failure : Reason::no_healthy_endpoint, Part::balance, {}, {}};
   }
   chosen = *first;
+  if (plan_.observes) return std::nullopt;
   std::optional<Refusal> refused = ask_endpoint(chosen, kind);
   const std::size_t count = upstream.endpoints->endpoints.size();
   for (std::size_t i = 1; refused && i < count; ++i) {
@@ -147,8 +177,11 @@ std::optional<Refusal> Exchange::enter_circuits(Clearance& clearance) noexcept {
         circuit.per_endpoint() ? *circuit.by_endpoint[policy::index(clearance.endpoint)] : *circuit.state;
     auto answer = state.admit(*circuit.config, retry().timeout_per_attempt, now_, local_.rng);
     if (!answer.verdict.admitted()) {
-      return Refusal{*answer.verdict.refused, Part::circuit, answer.verdict.retry_after, circuit.name};
+      const Refusal refusal{*answer.verdict.refused, Part::circuit, answer.verdict.retry_after, circuit.name};
+      if (!plan_.observes) return refusal;
+      would(refusal);
     }
+    // Where it only observes, what was refused keeps its place in the order.
     clearance.circuits.push_back(std::move(answer.permit));
   }
   return std::nullopt;
@@ -156,6 +189,7 @@ std::optional<Refusal> Exchange::enter_circuits(Clearance& clearance) noexcept {
 
 /// All that follows the last wait: where to, through which circuits, on whose budget (nullptr: the first is free).
 std::optional<Refusal> Exchange::clear(AttemptKind kind, const BudgetRef* budget, Clearance& clearance) noexcept {
+  clearance.upstream = plan_.upstream;
   if (auto refused = choose_endpoint(kind, clearance.endpoint)) return refused;
   if (auto refused = enter_circuits(clearance)) return refused;
   if (budget == nullptr || budget->state == nullptr) return std::nullopt;
@@ -172,12 +206,17 @@ void Exchange::launch_primary() {
     plan_.budget.state->enter_loop(local_.worker, now_);
     in_loop_ = true;
   }
-  if (has_body_) {
-    if (!resendable_once_seen() && !hedges_allowed_) order(DropReplay{});
-    order(ReadBody{});
-  }
+  want_body();
   begin_round();
-  launch(AttemptKind::primary, std::move(clearance_), reuse_for_request(), plan_.budget);
+  begin(launch(AttemptKind::primary, std::move(clearance_), reuse_for_request(), plan_.budget.name));
+}
+
+/// The body may come, now that somebody will take it.
+void Exchange::want_body() {
+  if (!has_body_ || std::exchange(body_wanted_, true)) return;
+  const bool resendable = idempotent_ || configured_retry().non_idempotent;
+  if (!resendable && !hedges_allowed_) order(DropReplay{});
+  order(ReadBody{});
 }
 
 /// Rounds begin with a primary or a retry; hedges are counted from there.
@@ -215,6 +254,10 @@ void Exchange::launch_hedge() {
   Clearance clearance;
   auto refused = why_no_hedge();
   if (!refused) refused = ask_circuits(AttemptKind::hedge);
+  if (plan_.observes) {
+    if (!refused) refused = ask_budget(plan_.hedge.budget);
+    return would(refused.value_or(Refusal{Reason::hedge, Part::hedge, {}, {}}));
+  }
   if (!refused) refused = admit_now(clearance);
   if (!refused) refused = clear(AttemptKind::hedge, &plan_.hedge.budget, clearance);
   if (refused) {
@@ -224,7 +267,13 @@ void Exchange::launch_hedge() {
   }
   ++hedges_;
   arm_hedge();
-  launch(AttemptKind::hedge, std::move(clearance), reuse_for_request(), plan_.hedge.budget, hedges_);
+  begin(launch(AttemptKind::hedge, std::move(clearance), reuse_for_request(), plan_.hedge.budget.name, hedges_));
+}
+
+/// Asks a budget for an extra attempt that will not be made.
+std::optional<Refusal> Exchange::ask_budget(const BudgetRef& budget) noexcept {
+  if (budget.state == nullptr || budget.state->admit(*budget.config, budget.cost, now_)) return std::nullopt;
+  return Refusal{Reason::budget_denied, Part::budget, {}, budget.name};
 }
 
 void Exchange::launch_retry() {
@@ -240,7 +289,7 @@ void Exchange::launch_retry() {
     return give_up();
   }
   begin_round();
-  launch(AttemptKind::retry, std::move(clearance), reuse_for_request(), plan_.budget);
+  begin(launch(AttemptKind::retry, std::move(clearance), reuse_for_request(), plan_.budget.name));
 }
 
 /// What may have changed during the back-off.
@@ -254,8 +303,11 @@ std::optional<Refusal> Exchange::why_no_retry_now() const noexcept {
   return std::nullopt;
 }
 
-void Exchange::launch(AttemptKind kind, Clearance clearance, Reuse reuse, const BudgetRef& from, std::uint8_t hedge) {
-  const policy::Endpoint& target = plan_.upstream->endpoints->endpoints[policy::index(clearance.endpoint)];
+/// Enters an attempt into the table; `begin` or `start` it.
+Exchange::Attempt& Exchange::launch(AttemptKind kind, Clearance clearance, Reuse reuse, std::string_view budget,
+                                    std::uint8_t hedge) {
+  const Upstream& upstream = *clearance.upstream;
+  const policy::Endpoint& target = upstream.endpoints->endpoints[policy::index(clearance.endpoint)];
   const auto id = static_cast<AttemptId>(attempts_.size());
   const bool asked = static_cast<bool>(clearance.budget) && kind != AttemptKind::reconnect;
   if (kind != AttemptKind::reconnect) ++launched_;
@@ -264,7 +316,7 @@ void Exchange::launch(AttemptKind kind, Clearance clearance, Reuse reuse, const 
   attempt.kind = kind;
   attempt.hedge = hedge;
   attempt.started = now_;
-  attempt.expires = saturating_add(now_, plan_.upstream->connect_timeout);
+  attempt.reuse = reuse;
   attempt.place = policy::EndpointPermit{*target.state};
   timeline_.attempts.push_back(AttemptRecord{.kind = kind,
                                              .n = launched_,
@@ -272,28 +324,72 @@ void Exchange::launch(AttemptKind kind, Clearance clearance, Reuse reuse, const 
                                              .budget_asked = asked,
                                              .budget_allowed = asked,
                                              .circuit = circuit_shown(clearance),
-                                             .upstream = plan_.upstream->id,
-                                             .upstream_name = plan_.upstream->name,
-                                             .budget_name = from.name,
+                                             .upstream = upstream.id,
+                                             .upstream_name = upstream.name,
+                                             .budget_name = budget,
                                              .endpoint = timeline_.keep(target.address, 64),
                                              .start = since_start(),
                                              .backoff = kind == AttemptKind::retry ? backoff_ : Nanos{0}});
   previous_endpoint_ = clearance.endpoint;
-  order(StartAttempt{
-      .id = id,
-      .kind = kind,
-      .upstream = plan_.upstream->id,
-      .endpoint = clearance.endpoint,
-      .reuse = reuse,
-      .n = launched_,
-      .hedge = hedge,
-      .forward = policy::forwarded_deadline(plan_.policy->deadline, deadline_.at, retry().timeout_per_attempt, now_)});
   attempt.held = std::move(clearance);
+  return attempt;
+}
+
+/// Sends an attempt on its way, unless something is to befall it on purpose.
+void Exchange::begin(Attempt& attempt) { meets_chaos_ ? meet_chaos(attempt) : start(attempt); }
+
+void Exchange::start(Attempt& attempt) {
+  const Upstream& upstream = *attempt.held.upstream;
+  attempt.state = State::connecting;
+  attempt.wholly_sent = false;
+  attempt.begun = now_;
+  attempt.expires = saturating_add(now_, upstream.connect_timeout);
+  order(StartAttempt{
+      .id = attempt.id,
+      .kind = attempt.kind,
+      .upstream = upstream.id,
+      .endpoint = attempt.held.endpoint,
+      .reuse = attempt.reuse,
+      .n = record(attempt).n,
+      .hedge = attempt.hedge,
+      .forward = policy::forwarded_deadline(plan_.policy->deadline, deadline_.at, retry().timeout_per_attempt, now_)});
+}
+
+/// Rolls for a fault. A delay is time that the upstream seems to take: it counts for all that measures or limits it.
+void Exchange::meet_chaos(Attempt& attempt) {
+  const std::int64_t wall_us =
+      timeline_.wall_start_us + std::chrono::duration_cast<std::chrono::microseconds>(since_start()).count();
+  const policy::ChaosRoll roll = plan_.chaos.state->roll(*plan_.chaos.config, wall_us);
+  if (roll.acts() && plan_.observes) would({Reason::chaos, Part::chaos, {}, {}});
+  if (!roll.acts() || plan_.observes) return start(attempt);
+  AttemptRecord& entry = record(attempt);
+  if (roll.abort) entry.fault = fault_of(roll.abort->kind);
+  if (!roll.delay) return suffer(attempt);
+  entry.injected_delay = *roll.delay;
+  attempt.state = State::delayed;
+  attempt.wholly_sent = !has_body_ || body_complete_;
+  const Nanos limit = retry().timeout_per_attempt;
+  attempt.expires = saturating_add(now_, limit.count() != 0 ? std::min(*roll.delay, limit) : *roll.delay);
+}
+
+/// What follows the delay: the fault, or the attempt after all.
+void Exchange::suffer(Attempt& attempt) {
+  switch (record(attempt).fault) {
+    case Fault::status:
+      attempt.invented = true;
+      attempt.state = State::awaiting;
+      return take(
+          ResponseHead{.id = attempt.id, .status = plan_.chaos.answer.status, .headers = {}, .retry_after = {}});
+    case Fault::reset: return fail(attempt, Reason::reset, Exposure::fully_sent);
+    case Fault::none:
+    case Fault::truncate: break;
+  }
+  start(attempt);
 }
 
 /// As what the circuits let it through: one that is a probe of any is a probe.
 CircuitShown Exchange::circuit_shown(const Clearance& clearance) noexcept {
-  if (clearance.circuits.empty()) return CircuitShown::none;
+  if (std::ranges::none_of(clearance.circuits, &policy::CircuitPermit::operator bool)) return CircuitShown::none;
   const bool probe = std::ranges::any_of(clearance.circuits, &policy::CircuitPermit::probe);
   return probe ? CircuitShown::half_open : CircuitShown::closed;
 }
@@ -310,7 +406,9 @@ bool Exchange::reconnect(Attempt& attempt, const AttemptFailed& failure) {
   Clearance clearance = std::move(attempt.held);  // unseen by all that let the attempt through
   end(attempt, Outcome::abort, Reason::reconnect);
   const BudgetRef& from = attempt.hedge != 0 ? plan_.hedge.budget : plan_.budget;
-  launch(AttemptKind::reconnect, std::move(clearance), Reuse::none, from, attempt.hedge);
+  Attempt& again = launch(AttemptKind::reconnect, std::move(clearance), Reuse::none, from.name, attempt.hedge);
+  again.is_fallback = attempt.is_fallback;
+  start(again);
   return true;
 }
 
@@ -336,8 +434,9 @@ void Exchange::win(Attempt& attempt, Classified result) {
 
 /// A head that is no better than the one that is kept.
 void Exchange::lose(Attempt& attempt, Classified result) {
-  order(DiscardResponse{attempt.id});
+  if (at_edge(attempt)) order(DiscardResponse{attempt.id});
   end(attempt, result.result.outcome, result.result.reason);
+  if (attempt.is_fallback) return stand_by_original();
   if (running() == 0) after_round(result, nullptr);
 }
 
@@ -347,7 +446,8 @@ void Exchange::fail(Attempt& attempt, Reason why, Exposure exposure) {
   settle(attempt, policy::lesson_of_fault(why, exposure));
   note(record(attempt), result);
   end(attempt, result.result.outcome, result.result.reason);
-  note_failure(attempt.id, why);
+  if (attempt.is_fallback) return stand_by_original();
+  note_failure(attempt, why);
   if (running() == 0) after_round(result, nullptr);
 }
 
@@ -366,19 +466,22 @@ void Exchange::after_round(Classified result, Attempt* answer) {
   if (backoff_ <= Nanos{0}) launch_retry();
 }
 
-void Exchange::note_failure(AttemptId attempt, Reason why) noexcept {
-  if (!last_failure_ || last_failure_->attempt < attempt) last_failure_ = Failure{attempt, why};
+void Exchange::note_failure(const Attempt& attempt, Reason why) noexcept {
+  if (!last_failure_ || last_failure_->attempt < attempt.id) last_failure_ = Failure{attempt.id, why};
 }
 
 void Exchange::expire(Attempt& attempt) {
+  if (attempt.state == State::delayed && now_ - attempt.started >= record(attempt).injected_delay) {
+    return suffer(attempt);
+  }
   const bool connecting = attempt.state == State::connecting;
   const Reason why = connecting ? Reason::connect_timeout : Reason::attempt_timeout;
-  order(AbortAttempt{attempt.id, why});
+  if (at_edge(attempt)) order(AbortAttempt{attempt.id, why});
   fail(attempt, why, connecting ? Exposure::nothing_sent : Exposure::fully_sent);
 }
 
 policy::RetryQuestion Exchange::question_about(Classified result) {
-  const policy::RetryConfig& config = retry();
+  const policy::RetryConfig& config = configured_retry();
   const auto retry_after = config.retry_after.honor ? retry_after_ : std::nullopt;
   backoff_ = policy::backoff_delay(config.backoff, rounds_, backoff_, local_.rng);
   const bool server_delay = retry_after && *retry_after > backoff_;
@@ -401,6 +504,7 @@ policy::RetryQuestion Exchange::question_about(Classified result) {
 
 /// Schedules the next attempt, or records why there is none.
 bool Exchange::plan_retry(const policy::RetryQuestion& question) {
+  if (plan_.observes && plan_.policy->retry) note_would_retry(question);
   if (const auto why = policy::why_no_retry(retry(), question, now_)) {
     stop({*why, Part::retry, {}, {}});
     return false;
@@ -418,6 +522,14 @@ bool Exchange::plan_retry(const policy::RetryQuestion& question) {
   return true;
 }
 
+void Exchange::note_would_retry(const policy::RetryQuestion& question) noexcept {
+  const auto why = policy::why_no_retry(configured_retry(), question, now_);
+  if (why == Reason::non_retryable) return;
+  auto refused = why ? std::optional{Refusal{*why, Part::retry, {}, {}}} : ask_circuits(AttemptKind::retry);
+  if (!refused) refused = ask_budget(plan_.budget);
+  would(refused.value_or(Refusal{Reason::retry, Part::retry, {}, {}}));
+}
+
 void Exchange::stop(const Refusal& refusal) {
   timeline_.stop_reason = refusal.why;
   if (refusal.why != Reason::non_retryable) decide(refusal);
@@ -425,6 +537,12 @@ void Exchange::stop(const Refusal& refusal) {
 
 void Exchange::decide(const Refusal& refusal) noexcept {
   timeline_.decide({.at = since_start(), .part = refusal.part, .reason = refusal.why, .name = refusal.name});
+}
+
+/// Notes what is only computed.
+void Exchange::would(const Refusal& refusal) noexcept {
+  timeline_.decide(
+      {.at = since_start(), .part = refusal.part, .reason = refusal.why, .would = true, .name = refusal.name});
 }
 
 // ---- what attempts teach ----------------------------------------------------------------------
@@ -443,11 +561,13 @@ void Exchange::note(AttemptRecord& entry, const Classified& result) noexcept {
 /// How long the upstream has been, or was, waited for.
 Nanos Exchange::waited(const Attempt& attempt) const noexcept {
   if (attempt.status != 0) return attempt.head_latency;
-  return now_ - (attempt.sent == kNever ? attempt.started : attempt.sent);
+  if (attempt.sent == kNever) return now_ - attempt.started;
+  return now_ - attempt.sent + timeline_.attempts[index(attempt.id)].injected_delay;
 }
 
 /// What the time it took tells; known at the head at the latest.
 void Exchange::sample(const Attempt& attempt, const policy::Lesson& lesson) noexcept {
+  if (attempt.is_fallback) return;
   if (attempt.held.holdings.adaptive) {
     plan_.adaptive_limit.state->on_result(*plan_.adaptive_limit.config, local_.worker, lesson.limit, waited(attempt),
                                           now_, local_.rng);
@@ -465,7 +585,7 @@ void Exchange::sample(const Attempt& attempt, const policy::Lesson& lesson) noex
 /// Tells the circuits how it ended, once.
 void Exchange::settle(Attempt& attempt, const policy::Lesson& lesson) noexcept {
   if (attempt.status == 0) sample(attempt, lesson);
-  last_lesson_ = lesson;
+  if (!attempt.is_fallback) last_lesson_ = lesson;
   const Nanos took = lesson.timed ? waited(attempt) : Nanos{0};
   std::size_t i = 0;
   for (const CircuitRef& circuit : plan_.circuits) {

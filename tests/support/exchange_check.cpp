@@ -37,7 +37,9 @@ std::string ExchangeCheck::observe(TimePoint now, const Event& fact, const Actio
   answering_ = std::holds_alternative<ResponseHead>(fact);
   reconnecting_.reset();
   std::visit([this](const auto& each) { take(each); }, fact);
+  follow_faults();
   for (const Action& order : orders) std::visit([this](const auto& each) { perform(each); }, order);
+  follow_faults();
   if (reconnecting_) give_back(*reconnecting_);
   earn_if_due(closed_);
   finished_ = exchange.finished();
@@ -56,6 +58,38 @@ std::size_t ExchangeCheck::live_attempts() const {
   return static_cast<std::size_t>(std::count_if(attempts_.begin(), attempts_.end(), [](const Attempt& attempt) {
     return attempt.state != State::held && attempt.state != State::over;
   }));
+}
+
+/// What is kept from the edge on purpose shows in the timeline alone.
+void ExchangeCheck::follow_faults() {
+  if (plan_.chaos.state == nullptr) return;
+  for (std::size_t i = attempts_.size(); i < timeline_.attempts.size(); ++i) {
+    const AttemptRecord& entry = timeline_.attempts[i];
+    if (entry.injected_delay == Nanos{0} && entry.fault == Fault::none) return;  // its order is still to come
+    if (entry.injected_delay == Nanos{0} && entry.fault == Fault::truncate) return;
+    perform(StartAttempt{.id = static_cast<AttemptId>(i),
+                         .kind = entry.kind,
+                         .upstream = entry.upstream,
+                         .endpoint = endpoint_of(entry),
+                         .n = entry.n,
+                         .hedge = entry.hedge});
+    attempts_[i].kept_back = true;
+  }
+  for (std::size_t i = 0; i < attempts_.size(); ++i) {
+    Attempt& attempt = attempts_[i];
+    if (!attempt.kept_back) continue;
+    attempt.status = timeline_.attempts[i].status;
+    if (attempt.status != 0) exposure_ = std::max(exposure_, Exposure::partly_sent);
+    if (timeline_.attempts[i].ended && attempt.state != State::over) over(attempt, timeline_.attempts[i].reason);
+  }
+}
+
+policy::EndpointId ExchangeCheck::endpoint_of(const AttemptRecord& entry) const {
+  const auto& endpoints = plan_.upstream->endpoints->endpoints;
+  for (std::size_t i = 0; i < endpoints.size(); ++i) {
+    if (endpoints[i].address == timeline_.text(entry.endpoint)) return static_cast<policy::EndpointId>(i);
+  }
+  return {};
 }
 
 // ---- facts ----------------------------------------------------------------------------------
@@ -130,12 +164,14 @@ void ExchangeCheck::perform(const ReadBody&) {
 
 void ExchangeCheck::check_start(const StartAttempt& order) {
   require(index(order.id) == attempts_.size(), "attempts are not numbered in order");
+  const bool is_fallback = order.kind == AttemptKind::fallback;
   require(!answered(), "I8 an attempt starts after the answer");
   require(now_ < deadline_, "I5 an attempt starts after the deadline");
   const bool beside = order.kind == AttemptKind::hedge || order.kind == AttemptKind::reconnect;
   require(beside || live_attempts() == 0, "two attempts at once");
   require(!order.forward || *order.forward <= time_left(now_, deadline_), "I5 an upstream is told a later deadline");
-  require(!attempts_.empty() || order.kind == AttemptKind::primary, "the first attempt is not a primary");
+  require(!attempts_.empty() || order.kind == AttemptKind::primary || is_fallback,
+          "the first attempt is not a primary");
   require(attempts_.empty() || order.kind != AttemptKind::primary, "a second primary");
   check_resend(order);
 }
@@ -154,38 +190,52 @@ void ExchangeCheck::check_resend(const StartAttempt& order) {
 }
 
 void ExchangeCheck::perform(const StartAttempt& order) {
+  if (index(order.id) < attempts_.size() && attempts_[index(order.id)].kept_back) {
+    attempts_[index(order.id)].kept_back = false;  // its delay is over
+    return require(now_ < deadline_, "I5 an attempt starts after the deadline");
+  }
   check_start(order);
-  if (attempts_.empty() && plan_.budget.state != nullptr) {
+  const bool is_fallback = order.kind == AttemptKind::fallback;
+  if (is_fallback) leave_loop();
+  if (attempts_.empty() && !is_fallback && plan_.budget.state != nullptr) {
     in_loop_ = true;
     ledger_.request_entered(now_);
   }
   const bool is_reconnect = order.kind == AttemptKind::reconnect;
   const bool is_hedge = order.kind == AttemptKind::hedge;
   const BudgetRef& budget = is_hedge ? plan_.hedge.budget : plan_.budget;
-  bool extra = order.kind != AttemptKind::primary && !is_reconnect && budget.state != nullptr;
+  bool extra = order.kind != AttemptKind::primary && !is_reconnect && !is_fallback && budget.state != nullptr;
+  bool elsewhere = is_fallback;
   if (is_reconnect) {
     require(++reconnects_ == 1, "I2 a second reconnect");
     require(order.reuse == Reuse::none, "a reconnect on a pooled connection");
     require(reconnecting_ && reconnecting_->endpoint == order.endpoint, "a reconnect to another endpoint");
     attempts_[reconnecting_from_].reason = Reason::reconnect;
+    elsewhere = attempts_[reconnecting_from_].elsewhere;
     extra = reconnecting_ && std::exchange(reconnecting_, std::nullopt)->extra;
   } else {
     if (reconnecting_) give_back(*reconnecting_);
     reconnecting_.reset();
     ++counted_;
     hedges_ += is_hedge ? 1 : 0;
-    require(counted_ - hedges_ <= (retry() != nullptr ? retry()->max_attempts : 1), "I2 too many attempts");
+    fallbacks_ += is_fallback ? 1 : 0;
+    require(fallbacks_ == 0 || (fallbacks_ == 1 && is_fallback), "I2 an attempt after the fallback's");
+    const bool retries = retry() != nullptr && !plan_.observes;
+    require(counted_ - hedges_ - fallbacks_ <= (retries ? retry()->max_attempts : 1), "I2 too many attempts");
+    require(!is_hedge || !plan_.observes, "I2 a hedge by a policy that only observes");
     require(!is_hedge || hedges_ <= plan_.hedge.config->max_hedges, "I2 too many hedges");
     if (extra) {
       if (const std::string why = ledger_.extra_began(budget, now_); !why.empty()) broken("I3 " + why);
     }
   }
   require(order.n == counted_, "an attempt bears the wrong number");
-  ledger_.attempt_began(order.endpoint);
+  if (!elsewhere) ledger_.attempt_began(order.endpoint);
   attempts_.push_back({.kind = order.kind,
                        .endpoint = order.endpoint,
                        .started = now_,
+                       .placed = !elsewhere,
                        .extra = extra,
+                       .elsewhere = elsewhere,
                        .n = static_cast<std::uint8_t>(counted_),
                        .reason = std::nullopt});
 }
@@ -230,9 +280,11 @@ void ExchangeCheck::perform(const RelayResponse& order) {
   }
   attempt.state = State::relaying;
   committed_ = true;
+  replaced_ = attempt.elsewhere;
+  require(attempt.elsewhere == !order.fallback.empty(), "a response is marked wrongly");
   status_ = attempt.status;
   const bool earns = plan_.budget.state != nullptr && plan_.budget.config->type == policy::BudgetType::success_credit;
-  if (earns && is_success(status_)) earn_at_ = saturating_add(now_, kSettleAfterHead);
+  if (earns && is_success(status_) && !attempt.elsewhere) earn_at_ = saturating_add(now_, kSettleAfterHead);
 }
 
 void ExchangeCheck::perform(const CloseDownstream&) {
@@ -242,10 +294,30 @@ void ExchangeCheck::perform(const CloseDownstream&) {
 
 void ExchangeCheck::perform(const Reply& order) {
   require(!answered(), "I1 two answers");
-  require(order.status == info(order.why).status && order.status != 0, "a reply bears the wrong status");
-  for (const Attempt& attempt : attempts_) require(attempt.state == State::over, "a reply with something left");
-  replied_ = true;
+  const bool invented = order.fixed != nullptr && order.fixed == &plan_.chaos.answer;
+  replaced_ = order.fixed != nullptr && order.fixed == &plan_.fallback.respond;
+  require(order.status != 0 && (invented || replaced_ || order.status == info(order.why).status),
+          "a reply bears the wrong status");
+  require(replaced_ == !order.fallback.empty(), "a reply is marked wrongly");
+  for (const Attempt& attempt : attempts_) {
+    require(attempt.state == State::over || (invented && attempt.kept_back), "a reply with something left");
+  }
+  invented ? committed_ = true : replied_ = true;
   status_ = order.status;
+}
+
+void ExchangeCheck::perform(const ServeCached& order) {
+  require(!answered(), "I1 two answers");
+  if (order.hit == nullptr || !*order.hit) return broken("a stored answer that there is not");
+  for (const Attempt& attempt : attempts_) require(attempt.state == State::over, "a stored answer with something left");
+  replied_ = replaced_ = true;
+  status_ = order.hit->response->status();
+}
+
+void ExchangeCheck::perform(const StoreResponse& order) {
+  const Attempt* attempt = live(order.id);
+  require(attempt != nullptr && attempt->status != 0 && !attempt->elsewhere, "an answer is stored that there is not");
+  require(order.fill != nullptr && order.config != nullptr, "an answer is stored by nobody");
 }
 
 // ---- the end --------------------------------------------------------------------------------
@@ -254,7 +326,7 @@ void ExchangeCheck::check_end() {
   require(answered() || downstream_.has_value(), "I1 it ended without an answer and nobody had left");
   for (const Attempt& attempt : attempts_) require(attempt.state == State::over, "I4 it ended with an attempt left");
   require(timeline_.duration == now_ - start_, "I9 the duration is wrong");
-  require(timeline_.outcome == outcome_of(timeline_.reason), "I9 reason and outcome disagree");
+  require(timeline_.outcome == outcome_of(timeline_.reason) || replaced_, "I9 reason and outcome disagree");
   if (answered()) require(timeline_.status == status_, "I9 the status is not what the client got");
   if (timeline_.attempts.size() != attempts_.size()) return broken("I9 attempts are missing in the timeline");
   for (std::size_t i = 0; i < attempts_.size(); ++i) check_record(timeline_.attempts[i], attempts_[i]);

@@ -42,9 +42,11 @@ class ExchangeCheck {
     State state = State::connecting;
     policy::EndpointId endpoint{};
     TimePoint started{};
-    bool placed = true;    // counts on its endpoint
-    bool extra = false;    // holds a budget permit
-    bool settled = false;  // how it ended is fixed
+    bool placed = true;      // counts on its endpoint
+    bool extra = false;      // holds a budget permit
+    bool settled = false;    // how it ended is fixed
+    bool elsewhere = false;  // at the fallback's upstream, which no ledger counts
+    bool kept_back = false;  // by an injected fault: the edge has not heard of it
     std::uint8_t n = 0;
     std::uint16_t status = 0;
     std::optional<Reason> reason;  // how it ended, as far as facts and orders tell
@@ -79,9 +81,11 @@ class ExchangeCheck {
   void perform(const exchange::DiscardResponse& order);
   void perform(const exchange::CloseDownstream&);
   void perform(const exchange::Reply& order);
-  void perform(const exchange::ServeCached&) { broken("an answer from a cache that there is not"); }
-  void perform(const exchange::StoreResponse&) { broken("an answer for a cache that there is not"); }
+  void perform(const exchange::ServeCached& order);
+  void perform(const exchange::StoreResponse& order);
 
+  void follow_faults();
+  policy::EndpointId endpoint_of(const exchange::AttemptRecord& entry) const;
   void check_start(const exchange::StartAttempt& order);
   void check_resend(const exchange::StartAttempt& order);
   void check_end();
@@ -122,6 +126,7 @@ class ExchangeCheck {
   std::size_t reconnecting_from_ = 0;
   unsigned counted_ = 0;  // attempts that count
   unsigned hedges_ = 0;   // of them
+  unsigned fallbacks_ = 0;
   unsigned reconnects_ = 0;
   std::uint16_t status_ = 0;  // relayed or replied
   bool tick_ = false;
@@ -132,6 +137,7 @@ class ExchangeCheck {
   bool in_loop_ = false;
   bool committed_ = false;
   bool replied_ = false;
+  bool replaced_ = false;  // by a fallback or a cache
   bool closed_ = false;
   bool finished_ = false;
   BoundedVec<Attempt, exchange::kMaxAttempts> attempts_;

@@ -74,6 +74,11 @@ struct Given {
   std::vector<policy::RateLimitConfig> rate_limits;
   std::vector<policy::BulkheadConfig> bulkheads;
   std::optional<policy::AdaptiveLimitConfig> adaptive;
+  std::optional<policy::FallbackConfig> fallback_rule;
+  exchange::StaticResponse fallback_response;
+  std::optional<policy::CacheConfig> cache_config;
+  std::optional<policy::ChaosConfig> chaos_config;
+  bool only_observes = false;
   double budget_cost = 1;
   std::size_t endpoint_count = 2;
 
@@ -142,6 +147,39 @@ struct Given {
   }
   Given& hedge_method(std::string method) { return hedge_config->methods.push_back(std::move(method)), *this; }
   Given& first_head_wins() { return hedge_config->cancel_on_first_terminal = true, *this; }
+  /// Answers 200 "plan b" instead of what `rule` matches.
+  Given& fallback(policy::FallbackConfig rule) {
+    fallback_rule = rule;
+    fallback_response.status = 200;
+    fallback_response.body = "plan b";
+    return *this;
+  }
+  /// Sends what `rule` matches to another upstream, with one endpoint.
+  Given& fallback_upstream(policy::FallbackConfig rule) {
+    fallback_rule = rule;
+    fallback_rule->answer = policy::FallbackConfig::Answer::upstream;
+    return *this;
+  }
+  Given& fallback_stale(policy::FallbackConfig rule) {
+    fallback_rule = rule;
+    fallback_rule->answer = policy::FallbackConfig::Answer::stale;
+    return *this;
+  }
+  /// Keeps answers of 200 for `ttl`; the request asks for `key`.
+  Given& cache(Nanos ttl, Nanos stale_if_error = 0s, std::string_view key = "k") {
+    cache_config.emplace();
+    cache_config->ttl = ttl;
+    cache_config->stale_if_error = stale_if_error;
+    cache_config->statuses.insert(200, 200);
+    facts.cache = exchange::CacheFacts{key, CacheDemand{}};
+    return *this;
+  }
+  Given& chaos(policy::ChaosConfig config) {
+    chaos_config = config;
+    facts.chaos = true;
+    return *this;
+  }
+  Given& observes() { return only_observes = true, *this; }
   Given& budget(const policy::BudgetConfig& config, double cost = 1) {
     return budget_config = config, budget_cost = cost, *this;
   }
@@ -175,7 +213,7 @@ class Script {
       ++set_.total_weight;
     }
     given_.upstream.endpoints = &set_;
-    local_.cursors.resize(1);
+    local_.cursors.resize(2);
     plan_.policy = &given_.policy;
     plan_.upstream = &given_.upstream;
     if (given_.budget_config) {
@@ -210,6 +248,25 @@ class Script {
       plan_.adaptive_limit = {.name = "a", .config = &*given_.adaptive, .state = &*adaptive_};
     }
     if (!given_.classifier.empty()) plan_.classifier = &given_.classifier;
+    if (given_.fallback_rule) {
+      elsewhere_.name = "elsewhere";
+      elsewhere_.id = static_cast<policy::UpstreamId>(1);
+      elsewhere_.endpoints = &elsewhere_set_;
+      elsewhere_set_.endpoints.push_back({.address = "127.0.0.1:9900", .state = &elsewhere_state_});
+      elsewhere_set_.total_weight = 1;
+      plan_.fallback = {&*given_.fallback_rule, given_.fallback_response, &elsewhere_};
+    }
+    if (given_.cache_config) {
+      cache_.emplace(wakeups_, memory_, 1);
+      plan_.cache = {.name = "k", .config = &*given_.cache_config, .state = &*cache_};
+    }
+    if (given_.chaos_config) {
+      chaos_.emplace();
+      plan_.chaos.config = &*given_.chaos_config;
+      plan_.chaos.state = &*chaos_;
+      if (given_.chaos_config->abort) plan_.chaos.answer.status = given_.chaos_config->abort->status;
+    }
+    plan_.observes = given_.only_observes;
     ledger_.emplace(set_.endpoints.size(), given_.budget_config.value_or(policy::BudgetConfig{}));
     check_.emplace(plan_, given_.facts, timeline_, *ledger_);
     exchange_.emplace(plan_, given_.facts, local_, timeline_);
@@ -222,6 +279,8 @@ class Script {
     CHECK(requests_in_loop() == 0);
     for (const auto& bulkhead : bulkheads_) CHECK((bulkhead->in_flight() == 0 && bulkhead->queued() == 0));
     if (adaptive_) CHECK((adaptive_->in_flight() == 0 && adaptive_->queued() == 0));
+    CHECK(elsewhere_state_.in_flight.load() == 0);
+    if (cache_) CHECK(cache_->waiting() == 0);
     CHECK(exchange_->wakeup() == kNever);
   }
   Script(const Script&) = delete;
@@ -287,7 +346,9 @@ class Script {
   }
   std::size_t woken() const { return wakeups_.tickets.size(); }
   /// The next request of the same policy, on the same states.
-  void again() {
+  void again() { again(given_.facts); }
+  void again(const exchange::RequestFacts& facts) {
+    given_.facts = facts;
     exchange_.reset();
     timeline_.reset();
     check_.emplace(plan_, given_.facts, timeline_, *ledger_);
@@ -313,11 +374,17 @@ class Script {
     exchange_->on(kStart + when, fact, orders);
     for (const exchange::Action& order : orders) {
       if (const auto* start = std::get_if<exchange::StartAttempt>(&order)) forwarded_ = start->forward;
+      if (const auto* store = std::get_if<exchange::StoreResponse>(&order)) keep(*store, kStart + when);
     }
     std::string broken = check_->observe(kStart + when, fact, orders, *exchange_);
     if (broken.empty()) broken = ledger_->compare(set_, budget_ ? &*budget_ : nullptr);
     if (!broken.empty()) fail(where, "at " + show(when) + " ms, " + show(fact) + ": " + broken);
     return orders;
+  }
+  /// Stores an answer as the edge would: 200, an empty body, for the policy's time.
+  static void keep(const exchange::StoreResponse& order, TimePoint now) {
+    const policy::CacheHead head{.status = 200, .terms = {.storable = true}, .length = 0};
+    if (order.fill->begin(*order.config, head, now)) order.fill->finish(*order.config, true, now);
   }
   void equal(std::string_view what, Nanos when, const exchange::Event& fact, const std::string& is,
              std::string_view expected, Where where) {
@@ -344,6 +411,17 @@ class Script {
     std::vector<Ticket> tickets;
   };
   Woken wakeups_;
+  /// As much as is asked for.
+  struct Memory final : policy::CacheMemory {
+    bool take(std::uint64_t) noexcept override { return true; }
+    void give_back(std::uint64_t) noexcept override {}
+  };
+  Memory memory_;
+  exchange::Upstream elsewhere_;
+  policy::EndpointSet elsewhere_set_;
+  policy::EndpointState elsewhere_state_;
+  std::optional<policy::Cache> cache_;
+  std::optional<policy::Chaos> chaos_;
   std::vector<std::unique_ptr<policy::RateLimit>> rate_limits_;
   std::vector<std::unique_ptr<policy::Bulkhead>> bulkheads_;
   std::optional<policy::AdaptiveLimit> adaptive_;

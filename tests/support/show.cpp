@@ -16,6 +16,10 @@ std::string_view name(Exposure exposure) {
 
 std::string name(Reason reason) { return std::string{to_string(reason)}; }
 
+std::string instead_of(std::string_view fallback) {
+  return fallback.empty() ? std::string{} : " instead-of " + std::string{fallback};
+}
+
 struct ShowFact {
   std::string operator()(const RequestReady&) const { return "ready"; }
   std::string operator()(const Tick&) const { return "tick"; }
@@ -57,16 +61,17 @@ struct ShowOrder {
   std::string operator()(const DropReplay&) const { return "drop-replay"; }
   std::string operator()(const RelayInterim& order) const { return "interim " + number(order.id); }
   std::string operator()(const RelayResponse& order) const {
-    return "relay " + number(order.id) + (order.should_not_retry ? " no-retry" : "");
+    return "relay " + number(order.id) + (order.should_not_retry ? " no-retry" : "") +
+           (order.truncate ? " truncated" : "") + instead_of(order.fallback);
   }
   std::string operator()(const DiscardResponse& order) const { return "discard " + number(order.id); }
   std::string operator()(const CloseDownstream&) const { return "close"; }
   std::string operator()(const Reply& order) const {
     return "reply " + std::to_string(order.status) + " " + name(order.why) +
            (order.retry_after ? " retry-after " + show(*order.retry_after) : "") +
-           (order.should_not_retry ? " no-retry" : "");
+           (order.should_not_retry ? " no-retry" : "") + instead_of(order.fallback);
   }
-  std::string operator()(const ServeCached&) const { return "serve-cached"; }
+  std::string operator()(const ServeCached& order) const { return "serve-cached" + instead_of(order.fallback); }
   std::string operator()(const StoreResponse& order) const { return "store " + number(order.id); }
 };
 
@@ -106,8 +111,8 @@ std::string show_attempts(const Timeline& timeline) {
 std::string show_decisions(const Timeline& timeline) {
   std::string list;
   for (const Decision& entry : timeline.decisions) {
-    append(list, show(entry.at) + " " + std::string{to_string(entry.part)} + " " + name(entry.reason) +
-                     (entry.attempt == kNoAttempt ? "" : " of " + std::to_string(entry.attempt)));
+    append(list, show(entry.at) + " " + std::string{to_string(entry.part)} + (entry.would ? " would_" : " ") +
+                     name(entry.reason) + (entry.attempt == kNoAttempt ? "" : " of " + std::to_string(entry.attempt)));
   }
   return list;
 }

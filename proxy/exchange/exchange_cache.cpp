@@ -1,0 +1,95 @@
+#include <utility>
+
+#include "proxy/exchange/exchange.hpp"
+
+namespace outrigger::exchange {
+
+using policy::CacheAnswer;
+
+/// Asks the cache, if the request has anything to do with one.
+void Exchange::look_up() {
+  if (!cache_) return admit_request();
+  CacheUse& use = *cache_;
+  timeline_.cache = CacheShown::bypass;
+  if (!use.facts.demand) {
+    if (changes_resource_) use.changes = plan_.cache.state->target(use.facts.key);
+    return admit_request();
+  }
+  const policy::CacheRequest request{.method = timeline_.text(timeline_.method),
+                                     .key = use.facts.key,
+                                     .fields = use.fields,
+                                     .demand = *use.facts.demand};
+  looked_up(plan_.cache.state->lookup(*plan_.cache.config, request, plan_.observes ? nullptr : &use.waiter, now_));
+}
+
+void Exchange::looked_up(CacheAnswer answer) {
+  const bool waited = std::exchange(waits_for_cache_, false);
+  if (waited) leave_cache_queue();
+  switch (answer.kind) {
+    case CacheAnswer::Kind::bypass: break;
+    case CacheAnswer::Kind::hit:
+      if (plan_.observes) {
+        would({Reason::cached, Part::cache, {}, {}});
+        break;
+      }
+      timeline_.cache = waited ? CacheShown::coalesced : CacheShown::hit;
+      cache_->hit = std::move(answer.hit);
+      source_ = Source::cache;
+      return serve_cached({.why = policy::request_reason(cache_->hit.response->status())});
+    case CacheAnswer::Kind::fetch:
+      timeline_.cache = CacheShown::miss;
+      cache_->fill = std::move(answer.fill);
+      break;
+    case CacheAnswer::Kind::wait:
+      timeline_.cache = CacheShown::miss;
+      stage_ = Stage::cache;
+      waits_for_cache_ = true;
+      if (!waited) cache_->since = now_;
+      return;
+    case CacheAnswer::Kind::unsatisfiable:
+      timeline_.cache = CacheShown::unsatisfiable;
+      if (!plan_.observes) return refuse({Reason::not_cached, Part::cache, {}, {}}, '4');
+      would({Reason::not_cached, Part::cache, {}, {}});
+      break;
+  }
+  if (now_ >= deadline_.at) return refuse({Reason::overall_timeout, Part::cache, {}, {}}, '4');
+  admit_request();
+}
+
+/// Notes how long another request's answer was waited for; nothing is held meanwhile.
+void Exchange::leave_cache_queue() noexcept {
+  waits_for_cache_ = false;
+  cache_->waiter.leave();
+  timeline_.queued += now_ - cache_->since;
+  timeline_.waits.cache += now_ - cache_->since;
+  cache_->since = now_;
+}
+
+void Exchange::serve_cached(const Ending& ending) {
+  timeline_.status = cache_->hit.response->status();
+  end_ = ending;
+  replied_ = true;
+  retry_at_ = hedge_at_ = kNever;
+  give_up_fill();
+  leave_loop();
+  conclude(ending);
+  order(ServeCached{&cache_->hit, fallback_mark()});
+}
+
+/// Lets the cache copy an answer that is about to be relayed, or tells those who wait for it that it cannot.
+void Exchange::keep_or_give_up(const Attempt& answer) {
+  if (!cache_) return;
+  const bool from_upstream = !answer.is_fallback && !answer.invented;
+  if (cache_->changes && from_upstream && answer.status < 400) plan_.cache.state->invalidate(*cache_->changes);
+  if (!cache_->fill) return;
+  const bool live = answer.state != State::held;
+  if (!live || !from_upstream || record(answer).fault != Fault::none) return give_up_fill();
+  order(
+      StoreResponse{.id = answer.id, .fill = &cache_->fill, .config = plan_.cache.config, .took = now_ - answer.sent});
+}
+
+void Exchange::give_up_fill() noexcept {
+  if (cache_ && cache_->fill) cache_->fill.give_up(*plan_.cache.config, now_);
+}
+
+}  // namespace outrigger::exchange
