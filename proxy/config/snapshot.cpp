@@ -31,6 +31,29 @@ class Builder {
  public:
   Builder(Snapshot& snapshot, StateRegistry& registry) : snapshot_(snapshot), registry_(registry) {}
 
+  /// What is wrong with a pattern.
+  std::vector<std::string> chaos(const ChaosTerms& terms) {
+    std::vector<std::string> errors;
+    for (const auto& [key, policy] : snapshot_.config.policies) {
+      const auto order = terms.orders.find(key);
+      const bool ordered = order != terms.orders.end();
+      if (ordered) snapshot_.chaos_orders.insert(*order);
+      if (!terms.allowed || !snapshot_.config.chaos_enabled || (!ordered && !policy.chaos)) continue;
+      const ChaosBlock& block = ordered ? order->second.block : *policy.chaos;
+      auto match = http::build_route_table({block.match});
+      if (const auto* wrong = std::get_if<std::vector<http::RouteError>>(&match)) {
+        for (const http::RouteError& each : *wrong) {
+          errors.push_back("policies." + key + ".chaos.match." + each.key + ": " + each.message);
+        }
+        continue;
+      }
+      snapshot_.chaos_matches.emplace(key, std::move(std::get<http::RouteTable>(match)));
+      auto state = ordered ? order->second.state : registry_.chaos(state_name(policy, key), block.chaos);
+      snapshot_.chaos[key] = {block.chaos, std::move(state), is_shadow(policy)};
+    }
+    return errors;
+  }
+
   void upstreams(const std::vector<std::vector<ResolvedEndpoint>>& resolved) {
     const std::vector<UpstreamConfig>& configs = snapshot_.config.upstreams;
     snapshot_.endpoint_sets.resize(configs.size());
@@ -61,17 +84,18 @@ class Builder {
   RoutePlan plan(const RouteConfig& route, std::size_t position) {
     const PolicyConfig& policy = snapshot_.config.policies.at(route.policy);
     const auto& configs = snapshot_.config.upstreams;
-    const auto upstream =
-        static_cast<std::size_t>(std::ranges::find(configs, route.upstream, &UpstreamConfig::name) - configs.begin());
+    const std::size_t upstream = upstream_position(route.upstream);
     RoutePlan row;
-    row.policy = &policy;
     row.plan.policy = &policy.policy;
     row.plan.upstream = &snapshot_.upstreams[upstream];
     row.plan.policy_key = registry_.intern(route.policy);
     row.plan.policy_id = registry_.intern(policy.policy.id);
     row.plan.route = registry_.intern("routes[" + std::to_string(position) + "]");
     row.plan.generation = snapshot_.generation;
+    row.plan.observes = is_shadow(policy);
     add_states(row.plan, policy, upstream);
+    if (policy.fallback) add_fallback(row, *policy.fallback);
+    add_chaos(row);
     row.upstream = static_cast<std::uint32_t>(upstream);
     row.accept = forms_of(policy.policy.deadline.accept);
     row.forward = forms_of(policy.policy.deadline.forward);
@@ -83,18 +107,19 @@ class Builder {
     return row;
   }
 
-  exchange::BudgetRef budget(const BudgetRef& ref, const std::string& upstream) {
+  exchange::BudgetRef budget(const PolicyConfig& policy, const BudgetRef& ref, const std::string& upstream) {
     if (ref.kind == BudgetRef::Kind::unlimited) return {};
-    const std::string name = ref.kind == BudgetRef::Kind::builtin ? "default/" + upstream : ref.name;
-    auto [config, added] = snapshot_.budget_configs.try_emplace(name, ref.config);
-    auto& state = snapshot_.budgets[name];
-    if (!state) state = registry_.budget(name, ref.config);
-    return {.name = registry_.intern(name), .config = &config->second, .state = state.get(), .cost = ref.cost};
+    const std::string shown = ref.kind == BudgetRef::Kind::builtin ? "default/" + upstream : ref.name;
+    const std::string name = state_name(policy, shown);
+    const auto [entry, is_new] = snapshot_.budgets.try_emplace(name);
+    auto& [config, state, shadow] = entry->second;
+    if (is_new) entry->second = {ref.config, registry_.budget(name, ref.config), is_shadow(policy)};
+    return {.name = registry_.intern(shown), .config = &config, .state = state.get(), .cost = ref.cost};
   }
 
   void add_states(exchange::Plan& plan, const PolicyConfig& policy, std::size_t upstream) {
     const std::string& upstream_name = snapshot_.config.upstreams[upstream].name;
-    if (policy.policy.retry) plan.budget = budget(policy.retry_budget, upstream_name);
+    if (policy.policy.retry) plan.budget = budget(policy, policy.retry_budget, upstream_name);
     if (policy.hedge) plan.hedge = hedge(policy, upstream_name);
     for (const CircuitRef& ref : policy.circuits) {
       // A circuit of each endpoint is none where there are no endpoints.
@@ -117,8 +142,35 @@ class Builder {
     if (policy.classifier != kBuiltinClassifier) {
       plan.classifier = &snapshot_.config.classifiers.at(policy.classifier);
     }
-    if (policy.chaos) of_policy(policy, policy.chaos->chaos, snapshot_.chaos, &StateRegistry::chaos);
-    if (policy.cache) of_policy(policy, *policy.cache, snapshot_.caches, &StateRegistry::cache);
+    if (policy.cache) {
+      const auto& cache = of_policy(policy, *policy.cache, snapshot_.caches, &StateRegistry::cache);
+      plan.cache = {plan.policy_key, &cache.config, cache.state.get()};
+    }
+  }
+
+  void add_fallback(RoutePlan& row, const FallbackBlock& fallback) {
+    exchange::FallbackRef& ref = row.plan.fallback;
+    ref.config = &fallback.rule;
+    ref.respond = {fallback.respond.status, fallback.respond.headers, fallback.respond.body};
+    if (fallback.upstream.empty()) return;
+    const std::size_t at = upstream_position(fallback.upstream);
+    ref.upstream = &snapshot_.upstreams[at];
+    if (const auto& host = snapshot_.config.upstreams[at].host) row.fallback_host = *host;
+  }
+
+  void add_chaos(RoutePlan& row) {
+    const auto found = snapshot_.chaos.find(std::string(row.plan.policy_key));
+    if (found == snapshot_.chaos.end()) return;
+    const auto& chaos = found->second;
+    row.chaos_match = &snapshot_.chaos_matches.at(found->first);
+    static_cast<exchange::LimitRef<policy::ChaosConfig, policy::Chaos>&>(row.plan.chaos) = {
+        row.plan.policy_key, &chaos.config, chaos.state.get()};
+    if (chaos.config.abort) row.plan.chaos.answer.status = chaos.config.abort->status;
+  }
+
+  std::size_t upstream_position(const std::string& name) const {
+    const auto& configs = snapshot_.config.upstreams;
+    return static_cast<std::size_t>(std::ranges::find(configs, name, &UpstreamConfig::name) - configs.begin());
   }
 
   static bool is_shadow(const PolicyConfig& policy) { return policy.mode == Mode::observe; }
@@ -147,7 +199,7 @@ class Builder {
 
   exchange::HedgeRef hedge(const PolicyConfig& policy, const std::string& upstream) {
     const auto& instance = of_policy(policy, *policy.hedge, snapshot_.hedges, &StateRegistry::hedge_trigger);
-    return {&instance.config, instance.state.get(), budget(policy.hedge_budget, upstream)};
+    return {&instance.config, instance.state.get(), budget(policy, policy.hedge_budget, upstream)};
   }
 
   exchange::RateLimitRef rate_limit(const PolicyConfig& policy, const RateLimitRef& ref) {
@@ -220,10 +272,6 @@ std::string content_of(const Config& config) {
   return content;
 }
 
-template <class State>
-const void* identity(const std::shared_ptr<State>& state) {
-  return state.get();
-}
 template <class StateConfig, class State>
 const void* identity(const Instance<StateConfig, State>& instance) {
   return instance.state.get();
@@ -244,7 +292,7 @@ void add_renewed(std::string_view kind, const ByName& before, const ByName& afte
 
 std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(
     Config config, std::string instance, std::uint64_t generation,
-    const std::vector<std::vector<ResolvedEndpoint>>& resolved, StateRegistry& registry) {
+    const std::vector<std::vector<ResolvedEndpoint>>& resolved, StateRegistry& registry, const ChaosTerms& chaos) {
   std::vector<http::RouteMatch> matches;
   for (const RouteConfig& route : config.routes) matches.push_back(route.match);
   auto table = http::build_route_table(matches);
@@ -267,6 +315,7 @@ std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_sn
   registry.forget_the_gone();
   Builder builder(*snapshot, registry);
   builder.upstreams(resolved);
+  if (auto errors = builder.chaos(chaos); !errors.empty()) return errors;
   builder.routes();
   return snapshot;
 }

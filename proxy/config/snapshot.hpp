@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -31,13 +32,28 @@ struct ResolvedEndpoint {
 /// What a request that matched a route goes by.
 struct RoutePlan {
   exchange::Plan plan;
-  const PolicyConfig* policy = nullptr;  // what of it the core does not know: fallback, cache, chaos, mode
-  std::uint32_t upstream = 0;            // index into `upstreams`
-  http::DeadlineForms accept;            // deadline headers that are read
-  http::DeadlineForms forward;           // and those that are written
-  std::string_view host;                 // sent instead of the received one; empty: as received
-  std::optional<Priority> priority;      // fixed by the route; absent: the request's own
-  std::string idempotency_key;           // a field that makes any method idempotent; empty: none
+  const http::RouteTable* chaos_match = nullptr;  // one row, which requests meet faults; nullptr: none does
+  std::uint32_t upstream = 0;                     // index into `upstreams`
+  http::DeadlineForms accept;                     // deadline headers that are read
+  http::DeadlineForms forward;                    // and those that are written
+  std::string_view host;                          // sent instead of the received one; empty: as received
+  std::string_view fallback_host;                 // the same at the fallback's upstream
+  std::optional<Priority> priority;               // fixed by the route; absent: the request's own
+  std::string idempotency_key;                    // a field that makes any method idempotent; empty: none
+};
+
+/// Faults that an operator ordered for a while. They come in the place of the policy's own, and the sequence of their
+/// rolls begins with the order.
+struct ChaosOrder {
+  ChaosBlock block;
+  std::shared_ptr<policy::Chaos> state = std::make_shared<policy::Chaos>();
+};
+using ChaosOrders = std::map<std::string, ChaosOrder>;  // by policy key
+
+/// What the process has to say about faults, beside the configuration.
+struct ChaosTerms {
+  bool allowed = false;  // the switch on the command line; `chaos_enabled` is the other one
+  ChaosOrders orders = {};
 };
 
 /// Something that has a state: its numbers in this snapshot, and the state that outlives it.
@@ -70,11 +86,10 @@ struct Snapshot {
 
   // What the rows above point to.
   std::vector<policy::EndpointSet> endpoint_sets;  // by upstream
-  std::map<std::string, std::shared_ptr<policy::Budget>> budgets;
-  std::map<std::string, policy::BudgetConfig> budget_configs;
   std::vector<std::shared_ptr<policy::EndpointState>> endpoint_states;
   // By name of the instance; only what a route's policy refers to. A circuit of a scope has its upstream and endpoint
   // behind its name, a shadow its policy in front of it.
+  std::map<std::string, Instance<policy::BudgetConfig, policy::Budget>> budgets;
   std::map<std::string, CircuitInstance> circuits;
   std::map<std::string, RateLimitInstance> rate_limits;
   std::map<std::string, Instance<policy::BulkheadConfig, policy::Bulkhead>> bulkheads;
@@ -82,15 +97,18 @@ struct Snapshot {
   std::map<std::string, Instance<policy::AdaptiveThrottleConfig, policy::AdaptiveThrottle>> adaptive_throttles;
   // By policy key.
   std::map<std::string, Instance<policy::HedgeConfig, policy::HedgeTrigger>> hedges;
-  std::map<std::string, Instance<policy::ChaosConfig, policy::Chaos>> chaos;
   std::map<std::string, Instance<policy::CacheConfig, policy::Cache>> caches;
+  std::map<std::string, Instance<policy::ChaosConfig, policy::Chaos>> chaos;  // that acts: both switches are on
+  std::map<std::string, http::RouteTable> chaos_matches;
+  ChaosOrders chaos_orders;  // of policies that there are, whether or not they act
 };
 
 /// Builds a snapshot of a configuration that was loaded without errors. `resolved` has the endpoints of each upstream
-/// in the order of the configuration. Errors: what is wrong with the routes, as text.
+/// in the order of the configuration. Its hash is that of the configuration alone, whatever `chaos` says. Errors: what
+/// is wrong with the routes, as text.
 std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(
     Config config, std::string instance, std::uint64_t generation,
-    const std::vector<std::vector<ResolvedEndpoint>>& resolved, StateRegistry& registry);
+    const std::vector<std::vector<ResolvedEndpoint>>& resolved, StateRegistry& registry, const ChaosTerms& chaos = {});
 
 /// A state that both snapshots name and do not share, because what cannot change under one has.
 struct Renewed {

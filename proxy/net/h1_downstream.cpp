@@ -9,6 +9,7 @@
 #include "proxy/http/forward.hpp"
 #include "proxy/http/local_reply.hpp"
 #include "proxy/http/methods.hpp"
+#include "proxy/net/policy_facts.hpp"
 #include "proxy/telemetry/timeline_json.hpp"
 
 namespace outrigger::net {
@@ -214,12 +215,13 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
   const std::string_view body = decode(rest, used);
   if (body_error_ != Reason::success) return refuse(body_error_), rest.size();
 
-  const auto route = snapshot.routes.find({.listener = info_.name,
-                                           .host = target->authority.empty() ? head.host : target->authority,
-                                           .path = target->path,
-                                           .query = target->query,
-                                           .method = head.method_name,
-                                           .fields = fields.view()});
+  const http::RouteQuery asked{.listener = info_.name,
+                               .host = target->authority.empty() ? head.host : target->authority,
+                               .path = target->path,
+                               .query = target->query,
+                               .method = head.method_name,
+                               .fields = fields.view()};
+  const auto route = snapshot.routes.find(asked);
   if (!route) return refuse(Reason::no_route), used;
   const config::RoutePlan& plan = snapshot.plans[*route];
   policy_ = plan.plan.policy_key;
@@ -264,6 +266,8 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                             .priority = priority,
                             .client_ip = client_ip(fields),
                             .fields = fields.view(),
+                            .cache = cache_facts(plan, asked, has_body, loop().cache_key),
+                            .chaos = meets_chaos(plan, asked),
                             .logged_fields = fields_to_log(fields),
                             .wall_start_us = loop().wall_us()},
                   .replay_limit = replay,

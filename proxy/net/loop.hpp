@@ -66,6 +66,7 @@ class Loop {
   Buffer out;         // a message being written; empty between events
   Buffer target;      // a path being normalised
   Buffer shown_path;  // a path with its query, where queries are logged
+  Buffer cache_key;   // of the request that is beginning
   Buffer text;        // what a request shows of itself in logs and debug headers
   exchange::WorkerLocal local;
   BufferAccount& account;

@@ -207,11 +207,11 @@ void Server::make_export() {
   sources.budgets = [this] {
     std::vector<telemetry::BudgetLevels> levels;
     for (const auto& [name, budget] : snapshot_->budgets) {
-      const policy::BudgetConfig& config = snapshot_->budget_configs.at(name);
+      if (budget.shadow) continue;
       levels.push_back({.name = name,
-                        .available = budget->available(config, net::steady_now()),
-                        .requests_in_flight = budget->requests_in_flight(),
-                        .extras_in_flight = budget->extras_in_flight()});
+                        .available = budget.state->available(budget.config, net::steady_now()),
+                        .requests_in_flight = budget.state->requests_in_flight(),
+                        .extras_in_flight = budget.state->extras_in_flight()});
     }
     return levels;
   };

@@ -107,19 +107,16 @@ void add_names(Names& names, const Refs& refs) {
 }  // namespace
 
 ordered_json view_budgets(const Snapshot& snapshot, TimePoint now) {
-  constexpr std::array kTypes = {"ratio", "window", "token_bucket", "success_credit", "unlimited"};
-  ordered_json all = ordered_json::array();
-  for (const auto& [name, budget] : snapshot.budgets) {
-    const policy::BudgetConfig& config = snapshot.budget_configs.at(name);
-    all.push_back(
-        {{"name", name},
-         {"type", kTypes[static_cast<std::size_t>(config.type)]},
-         {"available", config.type == policy::BudgetType::unlimited ? ordered_json(nullptr)
-                                                                    : ordered_json(budget->available(config, now))},
-         {"requests_in_flight", budget->requests_in_flight()},
-         {"extras_in_flight", budget->extras_in_flight()}});
-  }
-  return all;
+  return list(snapshot.budgets, [now](const auto& instance, ordered_json& object) {
+    constexpr std::array kTypes = {"ratio", "window", "token_bucket", "success_credit", "unlimited"};
+    const policy::BudgetConfig& config = instance.config;
+    const policy::Budget& state = *instance.state;
+    const bool limited = config.type != policy::BudgetType::unlimited;
+    object["type"] = kTypes[static_cast<std::size_t>(config.type)];
+    object["available"] = limited ? ordered_json(state.available(config, now)) : ordered_json(nullptr);
+    object["requests_in_flight"] = state.requests_in_flight();
+    object["extras_in_flight"] = state.extras_in_flight();
+  });
 }
 
 ordered_json view_circuits(const Snapshot& snapshot, TimePoint now) {
@@ -178,7 +175,7 @@ ordered_json view_policy(const Snapshot& snapshot, std::string_view key, TimePoi
   const bool observes = policy != snapshot.config.policies.end() && policy->second.mode == config::Mode::observe;
   const std::string observer{observes ? key : std::string_view{}};
   ordered_json out = ordered_json::object();
-  add_used(out, "budgets", view_budgets(snapshot, now), budgets, {});
+  add_used(out, "budgets", view_budgets(snapshot, now), budgets, observer);
   add_used(out, "circuits", view_circuits(snapshot, now), circuits, observer);
   add_used(out, "rate_limits", view_rate_limits(snapshot, now), rate_limits, observer);
   add_used(out, "bulkheads", view_bulkheads(snapshot), bulkheads, observer);

@@ -1,5 +1,6 @@
 #include "proxy/telemetry/access_log.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "proxy/telemetry/json_writer.hpp"
@@ -33,6 +34,9 @@ void append_flags(Buffer& out, const Timeline& timeline) {
   append(response_flag(timeline.reason));
   if (timeline.stop_reason == Reason::attempts_exhausted) append("URX");
   if (timeline.outcome == exchange::RequestOutcome::cached) append("RFCF");
+  const auto has = [&](auto&& did) { return std::ranges::any_of(timeline.attempts, did); };
+  if (has([](const AttemptRecord& attempt) { return attempt.injected_delay > Nanos{0}; })) append("DI");
+  if (has([](const AttemptRecord& attempt) { return attempt.fault != exchange::Fault::none; })) append("FI");
   if (!any) out.push_back('-');
 }
 
@@ -98,6 +102,8 @@ void append_text_line(Buffer& out, const Timeline& timeline) {
   append_named(out, "policy_id", timeline.policy_id);
   append_named(out, "priority", timeline.priority);
   append_named(out, "stop_reason", timeline.stop_reason ? to_string(*timeline.stop_reason) : std::string_view{});
+  append_named(out, "cache", timeline.cache == exchange::CacheShown::none ? "" : to_string(timeline.cache));
+  append_named(out, "fallback", timeline.text(timeline.fallback));
   out.append(" deadline_ms=");
   timeline.deadline == exchange::kAbsent ? out.push_back('-') : append_ms(out, timeline.deadline);
   out.append(" queued_ms=");

@@ -56,9 +56,12 @@ inline constexpr Reason kRoutedReasons[] = {Reason::success,
                                             Reason::client_not_reading,
                                             Reason::drained};
 
-inline constexpr RequestOutcome kOutcomesNow[] = {RequestOutcome::ok, RequestOutcome::upstream_error,
-                                                  RequestOutcome::rejected, RequestOutcome::timeout,
-                                                  RequestOutcome::client_gone};
+/// Only where the policy has a cache.
+inline constexpr Reason kCacheReasons[] = {Reason::not_cached};
+
+inline constexpr RequestOutcome kUsualOutcomes[] = {RequestOutcome::ok, RequestOutcome::upstream_error,
+                                                    RequestOutcome::rejected, RequestOutcome::timeout,
+                                                    RequestOutcome::client_gone};
 
 struct AttemptResult {
   Outcome outcome;
@@ -94,7 +97,9 @@ inline constexpr AttemptResult kAttemptResults[] = {
 /// Only where the policy hedges.
 inline constexpr AttemptResult kLostHedge{Outcome::abort, Reason::hedge_lost};
 
-inline constexpr AttemptKind kKindsNow[] = {AttemptKind::primary, AttemptKind::retry, AttemptKind::reconnect};
+inline constexpr AttemptKind kRouteKinds[] = {AttemptKind::primary, AttemptKind::retry, AttemptKind::reconnect};
+/// At an upstream that a fallback leads to.
+inline constexpr AttemptKind kFallbackKinds[] = {AttemptKind::fallback, AttemptKind::reconnect};
 
 inline constexpr Reason kStopReasons[] = {
     Reason::pushback,           Reason::http_non_idempotent,   Reason::body_not_replayable,
@@ -118,6 +123,7 @@ inline constexpr Reason kConnectResults[] = {Reason::success, Reason::connect_re
 inline constexpr std::string_view kStageNames[kStages] = {"unknown",  "read",       "route",    "deadline",
                                                           "cache",    "rate_limit", "throttle", "bulkhead",
                                                           "attempts", "relay",      "settle"};
-inline constexpr std::size_t kStagesNow[] = {3, 7, 8, 9};
+inline constexpr std::size_t kWaitingStages[] = {3, 7, 8, 9};
+inline constexpr std::size_t kCacheStage = 4;  // where the policy has a cache
 
 }  // namespace outrigger::telemetry

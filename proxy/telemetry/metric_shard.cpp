@@ -58,13 +58,18 @@ MetricRegistry::All MetricRegistry::all() const {
             .attempts = {},
             .budgets = list(budgets_),
             .hedges = list(hedges_),
+            .fallbacks = list(fallbacks_),
+            .caches = list(caches_),
+            .chaos = list(chaos_),
             .rate_limits = {},
             .bulkheads = list(bulkheads_),
             .adaptive_limits = list(adaptive_limits_),
             .throttles = list(throttles_),
             .listeners = list(listeners_),
             .upstreams = list(upstreams_)};
-  for (const auto& [key, rows] : attempts_) found.attempts.push_back({key.first, key.second, rows});
+  for (const auto& [key, rows] : attempts_) {
+    found.attempts.push_back({key.first, key.second, rows, routes_.contains(key), fallback_ways_.contains(key)});
+  }
   for (const auto& [key, rows] : rate_limits_) found.rate_limits.push_back({key.first, key.second, rows});
   return found;
 }
@@ -81,7 +86,17 @@ PolicyRow* MetricRegistry::policy_row(std::uint32_t worker, std::string_view pol
 
 AttemptRow* MetricRegistry::attempt_row(std::uint32_t worker, std::string_view policy, std::string_view upstream) {
   const std::lock_guard lock(mutex_);
-  return row(attempts_, std::pair{std::string{policy}, std::string{upstream}}, workers_.size(), worker, buckets_);
+  const std::pair key{std::string{policy}, std::string{upstream}};
+  routes_.insert(key);
+  return row(attempts_, key, workers_.size(), worker, buckets_);
+}
+
+AttemptRow* MetricRegistry::fallback_attempt_row(std::uint32_t worker, std::string_view policy,
+                                                 std::string_view upstream) {
+  const std::lock_guard lock(mutex_);
+  const std::pair key{std::string{policy}, std::string{upstream}};
+  fallback_ways_.insert(key);
+  return row(attempts_, key, workers_.size(), worker, buckets_);
 }
 
 BudgetRow* MetricRegistry::budget_row(std::uint32_t worker, std::string_view budget) {
@@ -92,6 +107,21 @@ BudgetRow* MetricRegistry::budget_row(std::uint32_t worker, std::string_view bud
 HedgeRow* MetricRegistry::hedge_row(std::uint32_t worker, std::string_view policy) {
   const std::lock_guard lock(mutex_);
   return row(hedges_, std::string{policy}, workers_.size(), worker);
+}
+
+FallbackRow* MetricRegistry::fallback_row(std::uint32_t worker, std::string_view policy) {
+  const std::lock_guard lock(mutex_);
+  return row(fallbacks_, std::string{policy}, workers_.size(), worker);
+}
+
+CacheRow* MetricRegistry::cache_row(std::uint32_t worker, std::string_view policy) {
+  const std::lock_guard lock(mutex_);
+  return row(caches_, std::string{policy}, workers_.size(), worker);
+}
+
+ChaosRow* MetricRegistry::chaos_row(std::uint32_t worker, std::string_view policy) {
+  const std::lock_guard lock(mutex_);
+  return row(chaos_, std::string{policy}, workers_.size(), worker);
 }
 
 RateLimitRow* MetricRegistry::rate_limit_row(std::uint32_t worker, std::string_view rate_limit,

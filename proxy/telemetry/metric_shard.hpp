@@ -20,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -85,12 +86,16 @@ inline constexpr std::size_t kCodeClasses = 4;  // 2xx..5xx
 inline constexpr std::size_t kDirections = 4;
 enum class Direction : std::uint8_t { downstream_in, downstream_out, upstream_in, upstream_out };
 /// What a request may wait for before it is sent; the values of a label, with the names of exchange::Part.
-enum class Queue : std::uint8_t { rate_limit, bulkhead, adaptive_limit };
-inline constexpr std::size_t kQueues = 3;
+enum class Queue : std::uint8_t { cache, rate_limit, bulkhead, adaptive_limit };
+inline constexpr std::size_t kQueues = 4;
 enum class HedgeResult : std::uint8_t { won, lost, suppressed, failed };
 inline constexpr std::size_t kHedgeResults = 4;
 enum class RateLimitResult : std::uint8_t { allow, deny, would_deny };
 inline constexpr std::size_t kRateLimitResults = 3;
+/// What is done to an attempt on purpose; the names of exchange::Fault, with its delays in the place of `none`.
+enum class ChaosKind : std::uint8_t { delay, status, reset, truncate };
+inline constexpr std::size_t kChaosKinds = 4;
+static_assert(kChaosKinds == exchange::kFaults);
 
 using ByReason = std::array<Counter, kReasonCount>;
 /// Answers that did not come from the upstream: their reason does not fix the code.
@@ -127,6 +132,21 @@ struct alignas(kCacheLine) BudgetRow {
 /// Of one policy key that hedges.
 struct alignas(kCacheLine) HedgeRow {
   std::array<Counter, kHedgeResults> results;
+};
+
+/// Of one policy key that has a fallback.
+struct alignas(kCacheLine) FallbackRow {
+  Counter sent;
+};
+
+/// Of one policy key that has a cache.
+struct alignas(kCacheLine) CacheRow {
+  std::array<Counter, exchange::kCacheShown> lookups;
+};
+
+/// Of one policy key whose attempts meet faults on purpose.
+struct alignas(kCacheLine) ChaosRow {
+  std::array<Counter, kChaosKinds> injected;
 };
 
 /// Of one rate limit, by one policy key.
@@ -180,7 +200,12 @@ class MetricRegistry {
   PolicyRow* policy_row(std::uint32_t worker, std::string_view policy);
   AttemptRow* attempt_row(std::uint32_t worker, std::string_view policy, std::string_view upstream);
   BudgetRow* budget_row(std::uint32_t worker, std::string_view budget);
+  /// The same where only a fallback leads there, which decides what series there are before anything has happened.
+  AttemptRow* fallback_attempt_row(std::uint32_t worker, std::string_view policy, std::string_view upstream);
   HedgeRow* hedge_row(std::uint32_t worker, std::string_view policy);
+  FallbackRow* fallback_row(std::uint32_t worker, std::string_view policy);
+  CacheRow* cache_row(std::uint32_t worker, std::string_view policy);
+  ChaosRow* chaos_row(std::uint32_t worker, std::string_view policy);
   RateLimitRow* rate_limit_row(std::uint32_t worker, std::string_view rate_limit, std::string_view policy);
   BulkheadRow* bulkhead_row(std::uint32_t worker, std::string_view bulkhead);
   AdaptiveLimitRow* adaptive_limit_row(std::uint32_t worker, std::string_view adaptive_limit);
@@ -201,6 +226,8 @@ class MetricRegistry {
     std::string_view policy;
     std::string_view upstream;
     const PerWorker<AttemptRow>& rows;
+    bool of_routes = false;     // a route of the policy leads there
+    bool of_fallbacks = false;  // its fallback does
   };
   struct NamedRateLimits {
     std::string_view rate_limit;
@@ -214,6 +241,9 @@ class MetricRegistry {
     std::vector<NamedAttempts> attempts;
     std::vector<Named<BudgetRow>> budgets;
     std::vector<Named<HedgeRow>> hedges;
+    std::vector<Named<FallbackRow>> fallbacks;
+    std::vector<Named<CacheRow>> caches;
+    std::vector<Named<ChaosRow>> chaos;
     std::vector<NamedRateLimits> rate_limits;
     std::vector<Named<BulkheadRow>> bulkheads;
     std::vector<Named<AdaptiveLimitRow>> adaptive_limits;
@@ -234,9 +264,14 @@ class MetricRegistry {
   const Buckets buckets_;
   PerWorker<WorkerRow> workers_;
   ByName<PolicyRow> policies_;
-  ByPair<AttemptRow> attempts_;  // by policy and upstream
+  ByPair<AttemptRow> attempts_;                                  // by policy and upstream
+  std::set<std::pair<std::string, std::string>> routes_;         // which of them routes lead to
+  std::set<std::pair<std::string, std::string>> fallback_ways_;  // and which fallbacks do
   ByName<BudgetRow> budgets_;
   ByName<HedgeRow> hedges_;
+  ByName<FallbackRow> fallbacks_;
+  ByName<CacheRow> caches_;
+  ByName<ChaosRow> chaos_;
   ByPair<RateLimitRow> rate_limits_;  // by limit and policy
   ByName<BulkheadRow> bulkheads_;
   ByName<AdaptiveLimitRow> adaptive_limits_;

@@ -8,13 +8,16 @@ namespace outrigger::telemetry {
 namespace {
 
 using All = MetricRegistry::All;
+using exchange::CacheShown;
 using policy::CircuitState;
 
 constexpr auto kAllStates = enumerators<CircuitState, kCircuitStates>();
+constexpr auto kAllCacheResults = enumerators<CacheShown, exchange::kCacheShown>();
 constexpr auto kAllPriorities = enumerators<Priority, kPriorities>();
 
 constexpr std::string_view kHedgeResultNames[kHedgeResults] = {"won", "lost", "suppressed", "failed"};
-constexpr std::string_view kQueueNames[kQueues] = {"rate_limit", "bulkhead", "adaptive_limit"};
+constexpr std::string_view kQueueNames[kQueues] = {"cache", "rate_limit", "bulkhead", "adaptive_limit"};
+constexpr std::string_view kChaosKindNames[kChaosKinds] = {"delay", "status", "reset", "truncate"};
 constexpr std::string_view kRateLimitResultNames[kRateLimitResults] = {"allow", "deny", "would_deny"};
 
 // ---- what the workers counted ---------------------------------------------------------------
@@ -26,6 +29,37 @@ void add_hedges(Scrape& scrape, const All& all) {
       const auto count = sum(
           rows, [i](const HedgeRow& row) -> auto& { return row.results[i]; });
       family.add({{"policy", policy}, {"result", kHedgeResultNames[i]}}, count);
+    }
+  }
+}
+
+void add_fallbacks(Scrape& scrape, const All& all) {
+  Family family = scrape.counter("fallbacks_total", "Answers that were replaced by a fallback.");
+  for (const auto& [policy, rows] : all.fallbacks) {
+    family.add({{"policy", policy}}, sum(
+                                         rows, [](const FallbackRow& row) -> auto& { return row.sent; }));
+  }
+}
+
+void add_cache_lookups(Scrape& scrape, const All& all) {
+  Family family = scrape.counter("cache_lookups_total", "What caches had for requests.");
+  for (const auto& [policy, rows] : all.caches) {
+    for (const CacheShown result : kAllCacheResults) {
+      if (result == CacheShown::none) continue;
+      const auto count = sum(
+          rows, [result](const CacheRow& row) -> auto& { return row.lookups[at(result)]; });
+      family.add({{"policy", policy}, {"result", to_string(result)}}, count);
+    }
+  }
+}
+
+void add_chaos(Scrape& scrape, const All& all) {
+  Family family = scrape.counter("chaos_injected_total", "Faults that attempts met on purpose.");
+  for (const auto& [policy, rows] : all.chaos) {
+    for (std::size_t i = 0; i < kChaosKinds; ++i) {
+      const auto count = sum(
+          rows, [i](const ChaosRow& row) -> auto& { return row.injected[i]; });
+      family.add({{"policy", policy}, {"kind", kChaosKindNames[i]}}, count);
     }
   }
 }
@@ -171,6 +205,9 @@ void TransitionTotals::add(const CircuitLevels& circuit) {
 
 void add_policy_counters(Scrape& scrape, const All& all) {
   add_hedges(scrape, all);
+  add_fallbacks(scrape, all);
+  add_cache_lookups(scrape, all);
+  add_chaos(scrape, all);
   add_observed(scrape, all);
   add_queue_waits(scrape, all);
   add_rate_limits(scrape, all);

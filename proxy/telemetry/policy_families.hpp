@@ -1,7 +1,8 @@
 // proxy/telemetry/policy_families.hpp
 //
-// The families of hedges, circuits, limits and throttles: what the workers counted, and the levels of the shared states
-// as they are at the scrape. Their owner hands the levels over as plain numbers, so that this folder knows no state.
+// The families of hedges, substitutes, faults, circuits, limits and throttles: what the workers counted, and the levels
+// of the shared states as they are at the scrape. Their owner hands the levels over as plain numbers, so that this
+// folder knows no state.
 //
 // Threads: the control thread.
 #pragma once

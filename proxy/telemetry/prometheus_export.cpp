@@ -54,13 +54,19 @@ void add_substitutes(Family& family, std::string_view policy, const MetricRegist
   }
 }
 
+template <class Rows>
+bool has_name(const Rows& rows, std::string_view name) {
+  return std::ranges::any_of(rows, [name](const auto& each) { return each.name == name; });
+}
+
 void add_requests(Scrape& scrape, const All& all) {
   Family family = scrape.counter("requests_total", "Finished requests.");
   for (const auto& [policy, rows] : all.policies) {
     for (const Reason reason : kAllReasons) {
       std::uint64_t count = sum(
           rows, [reason](const PolicyRow& row) -> auto& { return row.requests[at(reason)]; });
-      if (count == 0 && (policy == kUnrouted || !contains(kRoutedReasons, reason))) continue;
+      const bool caches = contains(kCacheReasons, reason) && has_name(all.caches, policy);
+      if (count == 0 && !caches && (policy == kUnrouted || !contains(kRoutedReasons, reason))) continue;
       const std::string_view outcome = to_string(exchange::outcome_of(reason));
       const std::string_view name = to_string(reason);
       if (reason == Reason::success) {
@@ -78,13 +84,20 @@ void add_requests(Scrape& scrape, const All& all) {
   }
 }
 
+/// Whether a policy has what makes answers of that outcome.
+bool is_substitute(const All& all, std::string_view policy, RequestOutcome outcome) {
+  if (outcome == RequestOutcome::fallback) return has_name(all.fallbacks, policy);
+  return outcome == RequestOutcome::cached && has_name(all.caches, policy);
+}
+
 void add_request_durations(Scrape& scrape, const All& all) {
   Family family = scrape.histogram("request_duration_seconds", "From the end of the request's head to its end.");
   for (const auto& [policy, rows] : all.policies) {
     for (const RequestOutcome outcome : kAllRequestOutcomes) {
       auto merged = merge(
           rows, all.buckets, [outcome](const PolicyRow& row) -> auto& { return row.duration[at(outcome)]; });
-      if (merged.sample_count == 0 && (policy == kUnrouted || !contains(kOutcomesNow, outcome))) continue;
+      const bool usual = policy != kUnrouted && contains(kUsualOutcomes, outcome);
+      if (merged.sample_count == 0 && !usual && !is_substitute(all, policy, outcome)) continue;
       family.add({{"policy", policy}, {"outcome", to_string(outcome)}}, std::move(merged));
     }
   }
@@ -99,21 +112,23 @@ void add_requests_in_flight(Scrape& scrape, const All& all) {
   }
 }
 
-template <class Rows>
-bool contains_name(const Rows& rows, std::string_view name) {
-  return std::ranges::any_of(rows, [name](const auto& each) { return each.name == name; });
+using AttemptsAt = MetricRegistry::NamedAttempts;
+
+bool is_expected(const AttemptsAt& at, AttemptKind kind, bool hedges) noexcept {
+  if (at.of_fallbacks && contains(kFallbackKinds, kind)) return true;
+  return at.of_routes && (contains(kRouteKinds, kind) || (hedges && kind == AttemptKind::hedge));
 }
 
-bool is_expected(AttemptKind kind, AttemptResult result, bool hedges) noexcept {
-  if (hedges && result == kLostHedge) return kind != AttemptKind::reconnect;
-  const bool occurs = contains(kKindsNow, kind) || (hedges && kind == AttemptKind::hedge);
-  return occurs && contains(kAttemptResults, result);
+bool is_expected(const AttemptsAt& at, AttemptKind kind, AttemptResult result, bool hedges) noexcept {
+  if (hedges && result == kLostHedge) return at.of_routes && kind != AttemptKind::reconnect;
+  return is_expected(at, kind, hedges) && contains(kAttemptResults, result);
 }
 
 void add_attempts(Scrape& scrape, const All& all) {
   Family family = scrape.counter("attempts_total", "Ended attempts at an upstream.");
-  for (const auto& [policy, upstream, rows] : all.attempts) {
-    const bool hedges = contains_name(all.hedges, policy);
+  for (const AttemptsAt& at_upstream : all.attempts) {
+    const auto& [policy, upstream, rows, of_routes, of_fallbacks] = at_upstream;
+    const bool hedges = has_name(all.hedges, policy);
     for (const AttemptKind kind : kAllKinds) {
       for (const Outcome outcome : kAllOutcomes) {
         for (const Reason reason : kAllReasons) {
@@ -121,7 +136,7 @@ void add_attempts(Scrape& scrape, const All& all) {
               rows, [ kind, outcome, reason ](const AttemptRow& row) -> auto& {
                 return row.attempts[at(kind)][at(outcome)][at(reason)];
               });
-          if (count == 0 && !is_expected(kind, {outcome, reason}, hedges)) continue;
+          if (count == 0 && !is_expected(at_upstream, kind, {outcome, reason}, hedges)) continue;
           family.add({{"policy", policy},
                       {"upstream", upstream},
                       {"kind", to_string(kind)},
@@ -147,14 +162,14 @@ void add_attempt_durations(Scrape& scrape, const All& all) {
   Family family = scrape.histogram("attempt_duration_seconds", "From the start of an attempt to its end.");
   for (auto first = all.attempts.begin(); first != all.attempts.end();) {
     const std::string_view policy = first->policy;
-    const bool hedges = contains_name(all.hedges, policy);
+    const bool hedges = has_name(all.hedges, policy);
     const auto end =
         std::find_if(first, all.attempts.end(), [policy](const auto& each) { return each.policy != policy; });
     for (const AttemptKind kind : kAllKinds) {
       const auto pick = [kind](const AttemptRow& row) -> auto& { return row.duration[at(kind)]; };
       ClientMetric::Histogram merged = merge(first->rows, all.buckets, pick);
       for (auto next = first + 1; next != end; ++next) add_to(merged, merge(next->rows, all.buckets, pick));
-      const bool expected = contains(kKindsNow, kind) || (hedges && kind == AttemptKind::hedge);
+      const bool expected = std::any_of(first, end, [&](const auto& each) { return is_expected(each, kind, hedges); });
       if (merged.sample_count == 0 && !expected) continue;
       family.add({{"policy", policy}, {"kind", to_string(kind)}}, std::move(merged));
     }
@@ -181,7 +196,9 @@ void add_deadlines(Scrape& scrape, const All& all) {
     for (std::size_t stage = 0; stage < kStages; ++stage) {
       const auto count = sum(
           rows, [stage](const PolicyRow& row) -> auto& { return row.deadline_exceeded[stage]; });
-      if (count == 0 && (policy == kUnrouted || !contains(kStagesNow, stage))) continue;
+      const bool usual = policy != kUnrouted && contains(kWaitingStages, stage);
+      const bool caches = stage == kCacheStage && has_name(all.caches, policy);
+      if (count == 0 && !usual && !caches) continue;
       family.add({{"policy", policy}, {"stage", kStageNames[stage]}}, count);
     }
   }

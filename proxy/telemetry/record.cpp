@@ -48,6 +48,7 @@ void record_request(const Timeline& timeline, PolicyRow& policy) noexcept {
 }
 
 void record_waits(const exchange::Waits& waits, PolicyRow& policy) noexcept {
+  if (waits.cache > Nanos{0}) policy.queue_wait[at(Queue::cache)].observe(waits.cache);
   if (waits.rate_limit > Nanos{0}) policy.queue_wait[at(Queue::rate_limit)].observe(waits.rate_limit);
   if (waits.bulkhead > Nanos{0}) policy.queue_wait[at(Queue::bulkhead)].observe(waits.bulkhead);
   if (waits.adaptive_limit > Nanos{0}) policy.queue_wait[at(Queue::adaptive_limit)].observe(waits.adaptive_limit);
@@ -63,10 +64,18 @@ HedgeResult result_of(const AttemptRecord& hedge, const Timeline& timeline) noex
   return sent_on || hedge.outcome == policy::Outcome::success ? HedgeResult::won : HedgeResult::failed;
 }
 
+void record_faults(const AttemptRecord& attempt, ChaosRow& chaos) noexcept {
+  if (attempt.injected_delay > Nanos{0}) chaos.injected[at(ChaosKind::delay)].add();
+  if (attempt.fault != exchange::Fault::none) chaos.injected[at(attempt.fault)].add();
+}
+
 void record_attempts(const Timeline& timeline, const RouteRows& rows) noexcept {
   for (const AttemptRecord& attempt : timeline.attempts) {
-    rows.attempts->attempts[at(attempt.kind)][at(attempt.outcome)][at(attempt.reason)].add();
-    rows.attempts->duration[at(attempt.kind)].observe(attempt.duration);
+    const bool elsewhere = rows.fallback_attempts != nullptr && attempt.upstream_name == rows.fallback_upstream;
+    AttemptRow& row = elsewhere ? *rows.fallback_attempts : *rows.attempts;
+    row.attempts[at(attempt.kind)][at(attempt.outcome)][at(attempt.reason)].add();
+    row.duration[at(attempt.kind)].observe(attempt.duration);
+    if (rows.chaos != nullptr) record_faults(attempt, *rows.chaos);
     BudgetRow* const budget = attempt.kind == AttemptKind::hedge ? rows.hedge_budget : rows.budget;
     if (budget != nullptr && attempt.budget_asked) budget->decisions[at(attempt.kind)][attempt.budget_allowed].add();
     // One that found its connection dead is the same hedge as the one that took its place.
@@ -76,6 +85,14 @@ void record_attempts(const Timeline& timeline, const RouteRows& rows) noexcept {
   }
   if (rows.hedges != nullptr && timeline.hedges_suppressed != 0) {
     rows.hedges->results[at(HedgeResult::suppressed)].add(timeline.hedges_suppressed);
+  }
+}
+
+void record_substitutes(const Timeline& timeline, const RouteRows& rows) noexcept {
+  const bool fell_back = timeline.outcome == RequestOutcome::fallback || timeline.fallback.size != 0;
+  if (rows.fallbacks != nullptr && fell_back) rows.fallbacks->sent.add();
+  if (rows.cache != nullptr && timeline.cache != exchange::CacheShown::none) {
+    rows.cache->lookups[at(timeline.cache)].add();
   }
 }
 
@@ -148,14 +165,21 @@ RouteRows route_rows(MetricRegistry& registry, std::uint32_t worker, const excha
   RouteRows rows;
   rows.policy = registry.policy_row(worker, policy);
   if (plan.upstream != nullptr) rows.attempts = registry.attempt_row(worker, policy, plan.upstream->name);
-  rows.budget = budget_row(registry, worker, plan.budget.name);
-  if (plan.hedge.config != nullptr) {
-    rows.hedges = registry.hedge_row(worker, policy);
-    rows.hedge_budget = budget_row(registry, worker, plan.hedge.budget.name);
+  if (plan.fallback.config != nullptr) rows.fallbacks = registry.fallback_row(worker, policy);
+  if (plan.fallback.upstream != nullptr) {
+    rows.fallback_upstream = plan.fallback.upstream->name;
+    rows.fallback_attempts = registry.fallback_attempt_row(worker, policy, rows.fallback_upstream);
   }
+  if (plan.cache.config != nullptr) rows.cache = registry.cache_row(worker, policy);
+  if (plan.chaos.config != nullptr) rows.chaos = registry.chaos_row(worker, policy);
   for (const exchange::RateLimitRef& limit : plan.rate_limits) {
     rows.rate_limits.push_back({limit.name, registry.rate_limit_row(worker, limit.name, policy)});
   }
+  if (plan.hedge.config != nullptr) rows.hedges = registry.hedge_row(worker, policy);
+  // What is only observed has no part in what is counted of an instance.
+  if (plan.observes) return rows;
+  rows.budget = budget_row(registry, worker, plan.budget.name);
+  if (rows.hedges != nullptr) rows.hedge_budget = budget_row(registry, worker, plan.hedge.budget.name);
   for (const exchange::BulkheadRef& bulkhead : plan.bulkheads) {
     rows.bulkheads.push_back({bulkhead.name, registry.bulkhead_row(worker, bulkhead.name)});
   }
@@ -176,6 +200,7 @@ void record(const Timeline& timeline, const RouteRows& rows) noexcept {
     policy.retries_suppressed[at(*timeline.stop_reason)].add();
   }
   record_attempts(timeline, rows);
+  record_substitutes(timeline, rows);
   if (!timeline.rate_limits.empty()) record_rate_limits(timeline, rows);
   if (!timeline.decisions.empty()) record_decisions(timeline, rows);
 }

@@ -32,10 +32,15 @@ using NamedRows = BoundedVec<NamedRow<Row>, exchange::kMaxOfAKind>;
 /// What one worker counts the requests of one route in; a null pointer: the policy has no such thing.
 struct RouteRows {
   PolicyRow* policy = nullptr;
-  AttemptRow* attempts = nullptr;  // at the route's upstream
-  BudgetRow* budget = nullptr;     // of retries
+  AttemptRow* attempts = nullptr;           // at the route's upstream
+  AttemptRow* fallback_attempts = nullptr;  // at the fallback's
+  std::string_view fallback_upstream;
+  BudgetRow* budget = nullptr;  // of retries
   BudgetRow* hedge_budget = nullptr;
   HedgeRow* hedges = nullptr;
+  FallbackRow* fallbacks = nullptr;
+  CacheRow* cache = nullptr;
+  ChaosRow* chaos = nullptr;
   NamedRows<RateLimitRow> rate_limits;
   NamedRows<BulkheadRow> bulkheads;
   AdaptiveLimitRow* adaptive_limit = nullptr;

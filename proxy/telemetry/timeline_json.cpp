@@ -27,6 +27,16 @@ void write_circuit(JsonWriter& json, exchange::CircuitShown circuit) {
   json.key("circuit").string(circuit == exchange::CircuitShown::closed ? "closed" : "half_open");
 }
 
+/// What was done to the attempt on purpose.
+void write_chaos(JsonWriter& json, const AttemptRecord& attempt) {
+  constexpr std::string_view kWithDelay[exchange::kFaults] = {"delay", "delay+status", "delay+reset", "delay+truncate"};
+  if (attempt.injected_delay > Nanos{0}) {
+    json.key("chaos").string(kWithDelay[static_cast<std::size_t>(attempt.fault)]);
+  } else if (attempt.fault != exchange::Fault::none) {
+    json.key("chaos").string(to_string(attempt.fault));
+  }
+}
+
 void write_attempt(JsonWriter& json, const Timeline& timeline, const AttemptRecord& attempt) {
   json.open('{');
   json.key("n").number(attempt.n);
@@ -49,6 +59,7 @@ void write_attempt(JsonWriter& json, const Timeline& timeline, const AttemptReco
     json.key("allowed").boolean(attempt.budget_allowed);
     json.close('}');
   }
+  write_chaos(json, attempt);
   json.close('}');
 }
 
@@ -97,6 +108,8 @@ void write_scalars(JsonWriter& json, const Timeline& timeline) {
   timeline.status == 0 ? json.null() : json.number(timeline.status);
   json.key("reason").string(to_string(timeline.reason));
   write_text(json, "stop_reason", timeline.stop_reason ? to_string(*timeline.stop_reason) : std::string_view{});
+  if (timeline.cache != exchange::CacheShown::none) json.key("cache").string(to_string(timeline.cache));
+  if (timeline.fallback.size != 0) json.key("fallback").string(timeline.text(timeline.fallback));
   const char termination[] = {timeline.who, timeline.stage};
   json.key("termination").string({termination, sizeof termination});
   json.key("bytes_in").number(static_cast<std::int64_t>(timeline.bytes_in));

@@ -95,8 +95,10 @@ bool StoredTimeline::matches(const TimelineFilter& filter) const {
 // ---- the store --------------------------------------------------------------------------------
 
 bool is_notable(const Timeline& timeline) noexcept {
-  const bool good = timeline.outcome == exchange::RequestOutcome::ok;
-  return !good || timeline.attempts.size() != 1 || !timeline.decisions.empty();
+  // What a cache answered is no more remarkable than what an upstream answered at once.
+  const bool cached = timeline.outcome == exchange::RequestOutcome::cached;
+  const bool good = cached || timeline.outcome == exchange::RequestOutcome::ok;
+  return !good || timeline.attempts.size() != (cached ? 0 : 1) || !timeline.decisions.empty();
 }
 
 TimelineStore::TimelineStore(std::size_t keep, double sample) : sample_(sample) {

@@ -38,7 +38,7 @@ class Reloads {
     return build(result.config, resolved);
   }
   SnapshotPtr build(const Config& config, const std::vector<std::vector<ResolvedEndpoint>>& resolved) {
-    auto built = build_snapshot(config, "me", ++generation_, resolved, registry_);
+    auto built = build_snapshot(config, "me", ++generation_, resolved, registry_, chaos);
     REQUIRE(std::holds_alternative<SnapshotPtr>(built));
     return std::get<SnapshotPtr>(built);
   }
@@ -52,6 +52,8 @@ class Reloads {
     return load_parts("up: {endpoints: ['127.0.0.1:1']}", "{policy: p.Key, upstream: up}",
                       "policies: {p.Key: {retry: {budget: " + budget + "}}}\n" + rest);
   }
+
+  ChaosTerms chaos;
 
  private:
   StateRegistry registry_{2};
@@ -300,7 +302,7 @@ TEST_SUITE("config") {
   TEST_CASE("states that no snapshot names are let go with the last snapshot that did") {
     Reloads process;
     SnapshotPtr before = process.load_budget("{type: ratio}");
-    const std::weak_ptr<policy::Budget> budget = before->budgets.at("p.Key");
+    const std::weak_ptr<policy::Budget> budget = before->budgets.at("p.Key").state;
     const std::weak_ptr<policy::EndpointState> address = before->endpoint_states.front();
     SnapshotPtr pinned = before;  // by a request under way
     const SnapshotPtr after = process.load_parts("up: {endpoints: ['127.0.0.1:9']}", "{upstream: up}");
@@ -330,7 +332,6 @@ TEST_SUITE("config") {
         "rate_limit: [{requests: 5}, {key: client_ip}], bulkhead: {max_concurrent: 3}, adaptive_limit: {}, "
         "adaptive_throttle: {}}}\n");
     const exchange::Plan& plan = snapshot->plans[0].plan;
-    CHECK(snapshot->plans[0].policy == &snapshot->config.policies.at("p.Key"));
     REQUIRE(plan.hedge.config != nullptr);
     CHECK(plan.hedge.config->quantile == 0.95);
     CHECK(plan.hedge.trigger == snapshot->hedges.at("p.Key").state.get());
@@ -429,7 +430,8 @@ TEST_SUITE("config") {
     const SnapshotPtr snapshot = process.load_parts(
         "up: {endpoints: ['127.0.0.1:1']}", "{match: {path: /a}, policy: a, upstream: up}, {policy: b, upstream: up}",
         "bulkheads: {shared: {max_concurrent: 1}}\ncircuits: {c: {}}\nrate_limits: {r: {}}\n"
-        "policies: {a: {bulkhead: shared, circuit: c, rate_limit: r}, b: {extends: a, mode: observe}}\n");
+        "budgets: {extra: {type: ratio}}\npolicies: {a: {bulkhead: shared, circuit: c, rate_limit: r, retry: {budget: extra}, "
+        "cache: {}, hedge: {budget: {type: ratio}}}, b: {extends: a, mode: observe}}\n");
     const exchange::Plan& enforcing = snapshot->plans[0].plan;
     const exchange::Plan& observing = snapshot->plans[1].plan;
     CHECK(observing.bulkheads[0].name == "shared");
@@ -441,18 +443,107 @@ TEST_SUITE("config") {
     CHECK(snapshot->bulkheads.at("observe:b/shared").shadow);
     CHECK(snapshot->circuits.at("observe:b/c").shadow);
     CHECK(snapshot->rate_limits.at("observe:b/r").shadow);
+    CHECK(observing.observes);
+    CHECK_FALSE(enforcing.observes);
+    CHECK(observing.budget.name == "extra");
+    CHECK(observing.budget.state != enforcing.budget.state);
+    CHECK(observing.hedge.budget.state != enforcing.hedge.budget.state);
+    CHECK(observing.cache.state != enforcing.cache.state);
+    CHECK_FALSE(snapshot->budgets.at("extra").shadow);
+    CHECK(snapshot->budgets.at("observe:b/extra").shadow);
   }
 
-  TEST_CASE("a cache and a chaos are one for each policy") {
+  // ---- fallback, cache and chaos -----------------------------------------------------------
+
+  const std::string kTwo = "one: {endpoints: ['127.0.0.1:1']}, two: {endpoints: ['127.0.0.1:2'], host: two.test}";
+  const std::string kThreeRoutes =
+      "{match: {path: /a}, policy: a, upstream: one}, {match: {path: /b}, policy: a, upstream: two}, {upstream: one}";
+
+  TEST_CASE("a cache is one for each policy, whatever its routes") {
     Reloads process;
-    const SnapshotPtr snapshot = process.load_parts(
-        "one: {endpoints: ['127.0.0.1:1']}, two: {endpoints: ['127.0.0.1:2']}",
-        "{match: {path: /a}, policy: a, upstream: one}, {match: {path: /b}, policy: a, upstream: two}, {upstream: one}",
-        "policies: {a: {cache: {ttl: 1s}, chaos: {abort: {probability: 1}}}}\n");
+    const SnapshotPtr snapshot = process.load_parts(kTwo, kThreeRoutes, "policies: {a: {cache: {ttl: 1s}}}\n");
     CHECK(snapshot->caches.size() == 1);
-    CHECK(snapshot->caches.at("a").config.ttl == 1s);
-    CHECK(snapshot->caches.at("a").state != nullptr);
-    CHECK(snapshot->chaos.at("a").config.abort.has_value());
+    const exchange::CacheRef& cache = snapshot->plans[0].plan.cache;
+    REQUIRE(cache.config != nullptr);
+    CHECK(cache.name == "a");
+    CHECK(cache.config->ttl == 1s);
+    CHECK(cache.state == snapshot->caches.at("a").state.get());
+    CHECK(snapshot->plans[1].plan.cache.state == cache.state);
+    CHECK(snapshot->plans[2].plan.cache.state == nullptr);
+    CHECK(process.load_parts(kTwo, kThreeRoutes, "policies: {a: {cache: {ttl: 2s}}}\n")->plans[0].plan.cache.state ==
+          cache.state);
+  }
+
+  TEST_CASE("a row knows what is sent instead: an answer as it is written, or an upstream with its own Host") {
+    Reloads process;
+    const SnapshotPtr written = process.load_parts(
+        kTwo, kThreeRoutes,
+        "policies: {a: {fallback: {when: [5xx], respond: {status: 203, headers: {X-A: b}, body: text}}}}\n");
+    const exchange::FallbackRef& fixed = written->plans[0].plan.fallback;
+    REQUIRE(fixed.config != nullptr);
+    CHECK(fixed.config->statuses.contains(503));
+    CHECK(fixed.respond.status == 203);
+    REQUIRE(fixed.respond.headers.size() == 1);
+    CHECK(fixed.respond.headers[0].second == "b");
+    CHECK(fixed.respond.body == "text");
+    CHECK(fixed.upstream == nullptr);
+    CHECK(written->plans[2].plan.fallback.config == nullptr);
+
+    const SnapshotPtr elsewhere =
+        process.load_parts(kTwo, kThreeRoutes, "policies: {a: {fallback: {when: [exhausted], upstream: two}}}\n");
+    CHECK(elsewhere->plans[0].plan.fallback.upstream == &elsewhere->upstreams[1]);
+    CHECK(elsewhere->plans[0].fallback_host == "two.test");
+    CHECK(elsewhere->plans[0].host.empty());
+  }
+
+  const std::string kFaults =
+      "policies: {a: {chaos: {match: {headers: [{name: X-Chaos, present: true}]}, "
+      "abort: {probability: 1, status: 418}}}}\n";
+
+  TEST_CASE("faults act only with both switches on") {
+    const std::string enabled = "chaos_enabled: true\n";
+    for (const bool in_file : {false, true}) {
+      for (const bool on_command_line : {false, true}) {
+        CAPTURE(in_file);
+        CAPTURE(on_command_line);
+        Reloads process;
+        process.chaos.allowed = on_command_line;
+        const SnapshotPtr snapshot = process.load_parts(kTwo, kThreeRoutes, (in_file ? enabled : "") + kFaults);
+        const RoutePlan& row = snapshot->plans[0];
+        const bool acts = in_file && on_command_line;
+        CHECK((row.chaos_match != nullptr) == acts);
+        CHECK((row.plan.chaos.state != nullptr) == acts);
+        CHECK(snapshot->chaos.contains("a") == acts);
+        CHECK(snapshot->plans[2].chaos_match == nullptr);
+        if (!acts) continue;
+        CHECK(row.plan.chaos.answer.status == 418);
+        CHECK(row.plan.chaos.answer.body.empty());
+        const Field marked[] = {{"X-Chaos", "1"}};
+        CHECK(row.chaos_match->find({.path = "/a", .method = "GET", .fields = marked}).has_value());
+        CHECK_FALSE(row.chaos_match->find({.path = "/a", .method = "GET"}).has_value());
+        CHECK(snapshot->plans[1].plan.chaos.state == row.plan.chaos.state);
+      }
+    }
+  }
+
+  TEST_CASE("what an operator ordered comes in the place of the policy's own faults and is not part of the hash") {
+    Reloads process;
+    process.chaos.allowed = true;
+    const std::string text = "chaos_enabled: true\n" + kFaults;
+    const SnapshotPtr before = process.load_parts(kTwo, kThreeRoutes, text);
+    ChaosOrder order;
+    order.block.chaos.seed = 9;
+    order.block.chaos.delay = policy::ChaosDelay{1, 5ms, 5ms};
+    process.chaos.orders = {{"a", order}, {"gone", order}};
+    const SnapshotPtr ordered = process.load_parts(kTwo, kThreeRoutes, text);
+    CHECK(ordered->content_hash == before->content_hash);
+    CHECK(ordered->plans[0].plan.chaos.config->seed == 9);
+    CHECK(ordered->plans[0].plan.chaos.state == order.state.get());
+    CHECK(ordered->plans[0].chaos_match->find({.path = "/a", .method = "GET"}).has_value());
+    CHECK(ordered->chaos_orders.size() == 1);
+    CHECK(ordered->config.policies.at("a").chaos->chaos.seed == 0);
+    process.chaos.orders = {{"default", order}};
+    CHECK(process.load_parts(kTwo, kThreeRoutes, text)->plans[2].plan.chaos.state == order.state.get());
   }
 
   TEST_CASE("a reload keeps circuits, limits and the rest by name, and tells what began anew") {

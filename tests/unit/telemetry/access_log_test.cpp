@@ -41,8 +41,8 @@ TEST_SUITE("telemetry") {
         line(LogFormat::text, sample) ==
         "2024-05-01T12:34:56.789012Z \"GET /v1/charges\" 503 upstream_error http_5xx 12.000ms termination=U8 flags=URX "
         "bytes_in=0 bytes_out=0 listener=\"outbound\" route=- policy=\"payments\" policy_id=- priority=\"standard\" "
-        "stop_reason=\"attempts_exhausted\" deadline_ms=- queued_ms=0.000 request_id=\"id-1\" trace_id=- "
-        "config_generation=3 attempts=\"primary 127.0.0.1:9001 http_503 4.000, retry 127.0.0.1:9001 success 4.000\"");
+        "stop_reason=\"attempts_exhausted\" cache=- fallback=- deadline_ms=- queued_ms=0.000 request_id=\"id-1\" "
+        "trace_id=- config_generation=3 attempts=\"primary 127.0.0.1:9001 http_503 4.000, retry 127.0.0.1:9001 success 4.000\"");
   }
 
   TEST_CASE("a path cannot forge a line in either format") {

@@ -1,0 +1,28 @@
+// proxy/net/policy_facts.hpp
+//
+// What only some policies need to know of a request, read from what it was routed by: which resource it is about and
+// what it asks of a cache, and whether the policy's faults are meant for it.
+//
+// Threads: any, each with a buffer of its own. Cost: nothing where the policy has neither; no allocation once the
+// buffer is warm.
+#pragma once
+
+#include <optional>
+
+#include "proxy/base/buffer.hpp"
+#include "proxy/config/snapshot.hpp"
+#include "proxy/exchange/request_facts.hpp"
+#include "proxy/http/route_table.hpp"
+
+namespace outrigger::net {
+
+/// nullopt where the policy has no cache. `asked.host` is the authority that the client meant. The key is written into
+/// `key`, and is good until that is written again.
+std::optional<exchange::CacheFacts> cache_facts(const config::RoutePlan& plan, const http::RouteQuery& asked,
+                                                bool has_body, Buffer& key);
+
+inline bool meets_chaos(const config::RoutePlan& plan, const http::RouteQuery& asked) noexcept {
+  return plan.chaos_match != nullptr && plan.chaos_match->find(asked).has_value();
+}
+
+}  // namespace outrigger::net
