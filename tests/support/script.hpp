@@ -74,6 +74,7 @@ struct Given {
   std::vector<policy::RateLimitConfig> rate_limits;
   std::vector<policy::BulkheadConfig> bulkheads;
   std::optional<policy::AdaptiveLimitConfig> adaptive;
+  std::optional<policy::AdaptiveThrottleConfig> throttle;
   double budget_cost = 1;
   std::size_t endpoint_count = 2;
 
@@ -108,8 +109,10 @@ struct Given {
     return *this;
   }
   /// Opens after so many failures in a row.
-  Given& circuit(std::uint32_t failures, policy::CircuitScope scope = policy::CircuitScope::key) {
+  Given& circuit(std::uint32_t failures, policy::CircuitScope scope = policy::CircuitScope::key,
+                 policy::Counts counts = policy::Counts::attempt) {
     policy::CircuitConfig& config = circuits.emplace_back();
+    config.counts = counts;
     config.consecutive_failures = failures;
     config.cooldown_jitter = 0;
     config.scope = scope;
@@ -140,6 +143,15 @@ struct Given {
     adaptive->queue = queue;
     return *this;
   }
+  /// Refuses all it may as soon as anything has failed.
+  Given& throttling() {
+    throttle.emplace();
+    throttle->minimum_calls = 1;
+    throttle->max_rejection = 1;
+    throttle->failure_rate = 0;
+    return *this;
+  }
+  Given& priority(Priority priority) { return facts.priority = priority, *this; }
   Given& hedge_method(std::string method) { return hedge_config->methods.push_back(std::move(method)), *this; }
   Given& first_head_wins() { return hedge_config->cancel_on_first_terminal = true, *this; }
   Given& budget(const policy::BudgetConfig& config, double cost = 1) {
@@ -198,8 +210,16 @@ class Script {
       if (!each) ref.state = circuits_.back().get();
     }
     for (const policy::RateLimitConfig& config : given_.rate_limits) {
-      rate_limits_.push_back(std::make_unique<policy::RateLimit>(config));
-      plan_.rate_limits.push_back({{.name = "r", .config = &config, .state = rate_limits_.back().get()}});
+      exchange::RateLimitRef& ref = plan_.rate_limits.emplace_back();
+      ref.name = "r";
+      ref.config = &config;
+      if (config.key == policy::RateLimitConfig::Key::policy) {
+        rate_limits_.push_back(std::make_unique<policy::RateLimit>(config));
+        ref.state = rate_limits_.back().get();
+      } else {
+        keyed_limits_.push_back(std::make_unique<policy::KeyedRateLimit>(config, 1));
+        ref.keyed = keyed_limits_.back().get();
+      }
     }
     for (const policy::BulkheadConfig& config : given_.bulkheads) {
       bulkheads_.push_back(std::make_unique<policy::Bulkhead>(wakeups_));
@@ -208,6 +228,10 @@ class Script {
     if (given_.adaptive) {
       adaptive_.emplace(*given_.adaptive, wakeups_, 1);
       plan_.adaptive_limit = {.name = "a", .config = &*given_.adaptive, .state = &*adaptive_};
+    }
+    if (given_.throttle) {
+      throttle_.emplace(*given_.throttle);
+      plan_.throttle = {.name = "t", .config = &*given_.throttle, .state = &*throttle_};
     }
     if (!given_.classifier.empty()) plan_.classifier = &given_.classifier;
     ledger_.emplace(set_.endpoints.size(), given_.budget_config.value_or(policy::BudgetConfig{}));
@@ -281,6 +305,12 @@ class Script {
   policy::Bulkhead& bulkhead(std::size_t index = 0) { return *bulkheads_[index]; }
   policy::RateLimit& rate_limit(std::size_t index = 0) { return *rate_limits_[index]; }
   policy::AdaptiveLimit& adaptive() { return *adaptive_; }
+  /// The share of requests that the throttle refuses at that time.
+  double rejection(Nanos when) const { return throttle_->rejection(*given_.throttle, kStart + when); }
+  /// The trigger's delay at that time, as it is worked out anew.
+  std::optional<Nanos> hedge_delay(Nanos when) { return trigger_->delay(*given_.hedge_config, kStart + when); }
+  /// What differs from here on, for the requests after `again`.
+  exchange::RequestFacts& facts() { return given_.facts; }
   /// Takes a place as another request would.
   policy::GatePermit take_place(std::size_t index = 0) {
     return bulkheads_[index]->admit(given_.bulkheads[index], Priority::critical, nullptr).permit;
@@ -345,8 +375,10 @@ class Script {
   };
   Woken wakeups_;
   std::vector<std::unique_ptr<policy::RateLimit>> rate_limits_;
+  std::vector<std::unique_ptr<policy::KeyedRateLimit>> keyed_limits_;
   std::vector<std::unique_ptr<policy::Bulkhead>> bulkheads_;
   std::optional<policy::AdaptiveLimit> adaptive_;
+  std::optional<policy::AdaptiveThrottle> throttle_;
   exchange::Plan plan_;
   exchange::WorkerLocal local_;
   exchange::Timeline timeline_;
