@@ -257,6 +257,11 @@ class Script {
     equal("orders", when, fact, show(orders), expected, where);
   }
 
+  /// Feeds one fact whose orders the test does not know beforehand.
+  exchange::Actions orders_of(Nanos when, const exchange::Event& fact, Where where = Where::current()) {
+    return feed(when, fact, where);
+  }
+
   /// Feeds `ready` and lets attempt 0 connect and send at once, without a look at the orders.
   void begin(Where where = Where::current()) {
     feed(0ms, ready(), where);
@@ -307,6 +312,14 @@ class Script {
   policy::AdaptiveLimit& adaptive() { return *adaptive_; }
   /// The share of requests that the throttle refuses at that time.
   double rejection(Nanos when) const { return throttle_->rejection(*given_.throttle, kStart + when); }
+  /// Other requests fail, so many that the throttle refuses everything but one in as many.
+  void others_fail(Nanos when, int count) {
+    for (int i = 0; i < count; ++i) throttle_->settle(*given_.throttle, false, kStart + when);
+  }
+  /// The permits that a rate limit has left at that time.
+  std::uint32_t permits_left(Nanos when, std::size_t index = 0) const {
+    return rate_limits_[index]->view(given_.rate_limits[index], kStart + when).remaining;
+  }
   /// The trigger's delay at that time, as it is worked out anew.
   std::optional<Nanos> hedge_delay(Nanos when) { return trigger_->delay(*given_.hedge_config, kStart + when); }
   /// What differs from here on, for the requests after `again`.
