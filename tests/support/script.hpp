@@ -328,6 +328,13 @@ class Script {
   policy::GatePermit take_place(std::size_t index = 0) {
     return bulkheads_[index]->admit(given_.bulkheads[index], Priority::critical, nullptr).permit;
   }
+  policy::GatePermit take_adaptive_place() {
+    return adaptive_->admit(*given_.adaptive, Priority::critical, nullptr).permit;
+  }
+  /// Waits for a place as another request would.
+  policy::GateAnswer join_queue(policy::GateWaiter& waiter, Priority priority) {
+    return bulkheads_[0]->admit(given_.bulkheads[0], priority, &waiter).answer;
+  }
   std::size_t woken() const { return wakeups_.tickets.size(); }
   /// The next request of the same policy, on the same states.
   void again() {
