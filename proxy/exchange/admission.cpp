@@ -26,6 +26,7 @@ Admission::Answer Admission::begin(const Question& question, const RateLimitKeys
 }
 
 Admission::Answer Admission::proceed(const RateLimitKeys& keys, Holdings& holdings, TimePoint now, Rng& rng) noexcept {
+  waited_for_ = part_;
   switch (end_wait(holdings, now)) {
     case Step::taken: return run(keys, holdings, now, rng);
     case Step::waits: return Answer::waiting;
@@ -176,6 +177,7 @@ void Admission::leave(TimePoint now) noexcept {
     leave_gate();
   }
   waited_ = now - since_;
+  waited_for_ = part_;
   waits_ = Waits::no;
 }
 

@@ -71,7 +71,7 @@ class Admission {
   const Refusal& refusal() const noexcept { return refusal_; }
   /// How long the wait was that has ended since this was asked last, and what for.
   Nanos take_waited() noexcept { return std::exchange(waited_, Nanos{0}); }
-  Part waited_for() const noexcept { return part_; }
+  Part waited_for() const noexcept { return waited_for_; }
 
  private:
   enum class Waits : std::uint8_t { no, for_token, for_place, for_adaptive };
@@ -97,7 +97,8 @@ class Admission {
   Refusal refusal_;
 
   Waits waits_ = Waits::no;
-  Part part_{};
+  Part part_{};                            // that is waited for
+  Part waited_for_{};                      // that was, before the next wait began
   const BulkheadRef* bulkhead_ = nullptr;  // that is waited for
   TimePoint since_{};
   TimePoint until_ = kNever;

@@ -167,8 +167,9 @@ void Exchange::take(const ResponseHead& head) {
 
   attempt->head_latency = waited(*attempt);
   attempt->status = head.status;
-  const bool refused = (head.status == 429 || head.status == 503) && find_field(head.headers, "X-Outrigger-Reason");
-  const policy::Lesson lesson = policy::lesson_of_answer(head.status, refused);
+  const bool refuses = head.status == 429 || head.status == 503;
+  attempt->refused = refuses && find_field(head.headers, "X-Outrigger-Reason");
+  const policy::Lesson lesson = policy::lesson_of_answer(head.status, attempt->refused);
   sample(*attempt, lesson);
   // A good answer is only known to be one when it is whole, or has been coming for a while.
   if (head.status >= 500) settle(*attempt, lesson);
@@ -287,7 +288,7 @@ void Exchange::hold(Attempt& attempt) {
   held_ = attempt.id;
   if (!attempt.invented) order(HoldResponse{attempt.id});
   const AttemptRecord entry = record(attempt);
-  settle(attempt, policy::lesson_of_answer(attempt.status, false));
+  settle(attempt, policy::lesson_of_answer(attempt.status, attempt.refused));
   end(attempt, entry.outcome, entry.reason);
   attempt.state = State::held;
 }
@@ -306,6 +307,7 @@ void Exchange::relay(Attempt& attempt) {
   abort_others(attempt);
   leave_loop();
   attempt.state = State::relaying;
+  if (entry.status >= 500) settle_request(policy::lesson_of_answer(entry.status, attempt.refused));
   settle_at_ = settles(attempt, entry) ? saturating_add(now_, kSettleAfterHead) : kNever;
   if (has_body_) order(DropReplay{});
   timeline_.status = entry.status;
@@ -328,11 +330,15 @@ void Exchange::relay(Attempt& attempt) {
 void Exchange::give_up() {
   const bool out_of_time = now_ >= deadline_.at;
   if (out_of_time) {
+    std::optional<policy::Lesson> blame;
     for (Attempt& attempt : attempts_) {
       if (!is_running(attempt)) continue;
       abort(attempt, Reason::overall_timeout);
-      if (!attempt.is_fallback) last_failure_ = Failure{attempt.id, Reason::overall_timeout};
+      if (attempt.is_fallback) continue;
+      if (!last_lesson_.blameless) blame = last_lesson_;
+      last_failure_ = Failure{attempt.id, Reason::overall_timeout};
     }
+    if (blame) last_lesson_ = *blame;
     if (!timeline_.stop_reason) timeline_.stop_reason = Reason::deadline_insufficient;
   }
   retry_at_ = hedge_at_ = kNever;
@@ -395,7 +401,7 @@ bool Exchange::settles(const Attempt& attempt, const AttemptRecord& entry) const
 void Exchange::settle_relayed(Attempt& attempt) noexcept {
   if (settle_at_ == kNever) return;
   settle_at_ = kNever;
-  settle(attempt, policy::lesson_of_answer(attempt.status, false));
+  settle(attempt, policy::lesson_of_answer(attempt.status, attempt.refused));
   settle_request(last_lesson_);
   if (record(attempt).outcome == Outcome::success && !attempt.is_fallback && plan_.budget.state != nullptr) {
     plan_.budget.state->earn(*plan_.budget.config);
@@ -406,10 +412,7 @@ void Exchange::finish(const Ending& ending) noexcept {
   leave_loop();
   give_up_fill();
   settle_request(last_lesson_);
-  const RequestOutcome outcome = outcome_of(ending.why);
-  if (plan_.throttle.state != nullptr && launched_ != 0 && outcome != RequestOutcome::client_gone) {
-    plan_.throttle.state->settle(*plan_.throttle.config, outcome == RequestOutcome::ok, now_);
-  }
+  settle_throttle(ending.why);
   request_holdings_ = {};
   finished_ = true;
   conclude(ending);

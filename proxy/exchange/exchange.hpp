@@ -87,6 +87,7 @@ class Exchange {
     bool wholly_sent = false;
     bool is_fallback = false;  // or the reconnect of one
     bool invented = false;     // its answer was made up on purpose: the edge knows nothing of it
+    bool refused = false;  // its answer is a refusal by the upstream's own sidecar
     policy::EndpointPermit place;
     Clearance held;
   };
@@ -164,6 +165,7 @@ class Exchange {
   std::optional<Refusal> ask(const CircuitRef& circuit, const policy::CircuitBreaker& state,
                              AttemptKind kind) const noexcept;
   std::optional<Refusal> ask_endpoint(policy::EndpointId endpoint, AttemptKind kind) const noexcept;
+  std::optional<Refusal> ask_endpoints(AttemptKind kind) const noexcept;
   std::optional<Refusal> choose_endpoint(AttemptKind kind, policy::EndpointId& chosen) noexcept;
   std::optional<Refusal> enter_circuits(Clearance& clearance) noexcept;
   std::optional<Refusal> clear(AttemptKind kind, const BudgetRef* budget, Clearance& clearance) noexcept;
@@ -197,6 +199,7 @@ class Exchange {
   void settle(Attempt& attempt, const policy::Lesson& lesson) noexcept;
   void settle_abort(Attempt& attempt, Reason why) noexcept;
   void settle_request(const policy::Lesson& lesson) noexcept;
+  void settle_throttle(Reason why) noexcept;
   Nanos waited(const Attempt& attempt) const noexcept;
   void expire(Attempt& attempt);
   bool plan_retry(const policy::RetryQuestion& question);
@@ -258,11 +261,11 @@ class Exchange {
   Admission admission_;
   std::optional<CacheUse> cache_;  // where the policy has one
   Stage stage_ = Stage::request;
-  Clearance clearance_;              // of the primary, while it waits
-  Holdings request_holdings_;        // of limits that count requests
-  CircuitPermits request_circuits_;  // of circuits that do
-  policy::Lesson last_lesson_;
-  std::optional<Nanos> answered_after_;  // from the start to the head that is relayed
+  Clearance clearance_;                         // of the primary, while it waits
+  Holdings request_holdings_;                   // of limits that count requests
+  CircuitPermits request_circuits_;             // of circuits that do
+  policy::Lesson last_lesson_{.timed = false};  // of no attempt: its own waits say nothing about the upstream
+  std::optional<Nanos> answered_after_;         // from the start to the head that is relayed
 
   TimePoint now_{};
   Actions* out_ = nullptr;  // of the fact being taken

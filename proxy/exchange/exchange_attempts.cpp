@@ -115,13 +115,14 @@ void Exchange::note_wait() noexcept {
 
 // ---- what an attempt needs before it starts ---------------------------------------------------
 
-/// Asks the circuits that do not depend on an endpoint; takes nothing. While one is half-open there is no hedge.
+/// Asks the circuits, takes nothing; those of endpoints refuse if every endpoint's do. While one is half-open there is
+/// no hedge.
 std::optional<Refusal> Exchange::ask_circuits(AttemptKind kind) const noexcept {
   for (const CircuitRef& circuit : plan_.circuits) {
     if (circuit.config->counts != policy::Counts::attempt || circuit.per_endpoint()) continue;
     if (auto refused = ask(circuit, *circuit.state, kind)) return refused;
   }
-  return std::nullopt;
+  return ask_endpoints(kind);
 }
 
 std::optional<Refusal> Exchange::ask(const CircuitRef& circuit, const policy::CircuitBreaker& state,
@@ -143,6 +144,17 @@ std::optional<Refusal> Exchange::ask_endpoint(policy::EndpointId endpoint, Attem
   return std::nullopt;
 }
 
+/// The refusal that ends first if the circuits of every endpoint refuse.
+std::optional<Refusal> Exchange::ask_endpoints(AttemptKind kind) const noexcept {
+  std::optional<Refusal> soonest;
+  for (std::size_t i = 0; i < plan_.upstream->endpoints->endpoints.size(); ++i) {
+    auto refused = ask_endpoint(static_cast<policy::EndpointId>(i), kind);
+    if (!refused) return std::nullopt;
+    if (!soonest || refused->retry_after < soonest->retry_after) soonest = refused;
+  }
+  return soonest;
+}
+
 /// Chooses by load, and among the others if the choice's own circuit refuses; the refusal if all do.
 std::optional<Refusal> Exchange::choose_endpoint(AttemptKind kind, policy::EndpointId& chosen) noexcept {
   const Upstream& upstream = *plan_.upstream;
@@ -153,20 +165,16 @@ std::optional<Refusal> Exchange::choose_endpoint(AttemptKind kind, policy::Endpo
   if (!first) {
     return Refusal{upstream.unresolved ? Reason::dns_failure : Reason::no_healthy_endpoint, Part::balance, {}, {}};
   }
-  chosen = *first;
-  if (plan_.observes) return std::nullopt;
-  std::optional<Refusal> refused = ask_endpoint(chosen, kind);
-  const std::size_t count = upstream.endpoints->endpoints.size();
-  for (std::size_t i = 1; refused && i < count; ++i) {
-    const auto other = static_cast<policy::EndpointId>((policy::index(*first) + i) % count);
-    auto refused_too = ask_endpoint(other, kind);
-    if (!refused_too) {
-      chosen = other;
-      return std::nullopt;
-    }
-    if (refused_too->retry_after < refused->retry_after) refused = refused_too;
+  if (plan_.observes) {
+    chosen = *first;
+    return std::nullopt;
   }
-  return refused;
+  const std::size_t count = upstream.endpoints->endpoints.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    chosen = static_cast<policy::EndpointId>((policy::index(*first) + i) % count);
+    if (!ask_endpoint(chosen, kind)) return std::nullopt;
+  }
+  return ask_endpoints(kind);
 }
 
 /// Takes a permit of every circuit that counts attempts. Others may have been faster since they were asked.
@@ -607,6 +615,16 @@ void Exchange::settle_request(const policy::Lesson& lesson) noexcept {
     request_circuits_[i++].settle(*circuit.config, policy::result_of(*circuit.config, lesson), took, now_, local_.rng);
   }
   request_circuits_.clear();
+}
+
+/// Tells the throttle how the request ended, unless the upstream had no part in that.
+void Exchange::settle_throttle(Reason why) noexcept {
+  if (plan_.throttle.state == nullptr || launched_ == 0) return;
+  const RequestOutcome outcome = outcome_of(why);
+  const bool failed =
+      outcome == RequestOutcome::upstream_error || (outcome == RequestOutcome::timeout && !last_lesson_.blameless);
+  if (!failed && outcome != RequestOutcome::ok) return;
+  plan_.throttle.state->settle(*plan_.throttle.config, !failed, now_);
 }
 
 /// We end it ourselves, before it had an answer or while that is under way.

@@ -8,6 +8,8 @@ namespace {
 
 constexpr double kTokenUnits = 16;     // fixed point of the token bucket: a capacity of 1e6 fits its 24 bits
 constexpr double kCreditUnits = 1024;  // fixed point of the credit bucket
+// Equality admits, also where a share such as 29 % has no exact binary form.
+constexpr double kRounding = 1e-9;
 
 constexpr std::uint64_t pack(std::uint32_t high, std::uint32_t low) noexcept {
   return (std::uint64_t{high} << 32) | low;
@@ -83,7 +85,7 @@ double Budget::window_room(const BudgetConfig& config, TimePoint now) const noex
   // The window of the state, not of the config: slots cannot be cut anew while they are counted.
   const double seconds = static_cast<double>((slot_ * kSlots).count()) / 1e9;
   const double allowed = config.max_rate * static_cast<double>(requests) + config.min_per_second * seconds;
-  return allowed - static_cast<double>(count(extras_.value, current, kRingSlots));
+  return allowed + kRounding - static_cast<double>(count(extras_.value, current, kRingSlots));
 }
 
 bool Budget::take_window(const BudgetConfig& config, TimePoint now) noexcept {
@@ -101,7 +103,7 @@ bool Budget::take_window(const BudgetConfig& config, TimePoint now) noexcept {
 bool Budget::ratio_admits(const BudgetConfig& config, std::int64_t extras) const noexcept {
   if (extras < static_cast<std::int64_t>(config.min_concurrency)) return true;
   const std::int64_t all = requests_in_flight() + extras;
-  return all == 0 || static_cast<double>(extras) <= config.max_rate * static_cast<double>(all);
+  return all == 0 || static_cast<double>(extras) <= config.max_rate * static_cast<double>(all) + kRounding;
 }
 
 bool Budget::take_ratio(const BudgetConfig& config) noexcept {
@@ -214,8 +216,8 @@ double Budget::available(const BudgetConfig& config, TimePoint now) const noexce
       if (config.max_rate >= 1) return HUGE_VAL;
       // The largest x with (x - 1) / (requests + x - 1) <= max_rate, less what is in flight.
       const double by_rate =
-          std::floor(config.max_rate * static_cast<double>(requests_in_flight()) / (1 - config.max_rate)) + 1 -
-          static_cast<double>(extras);
+          std::floor(config.max_rate * static_cast<double>(requests_in_flight()) / (1 - config.max_rate) + kRounding) +
+          1 - static_cast<double>(extras);
       return std::max(0.0, std::max(floor, by_rate));
     }
     case BudgetType::window: return std::max(0.0, std::floor(window_room(config, now)));

@@ -58,7 +58,9 @@ constexpr Lesson lesson_of_fault(Reason fault, Exposure exposure) noexcept {
 constexpr Lesson lesson_of_abort(Reason why, bool wholly_sent, Nanos waited, Nanos patience) noexcept {
   Lesson lesson{.reason = why, .blameless = true};
   lesson.timed = why != Reason::hedge_lost && why != Reason::overall_timeout;
-  if (wholly_sent || why == Reason::overall_timeout) lesson.latency = LatencySample::at_least;
+  // A race is lost, and time runs out, by waiting; whoever left early may not have waited for the upstream at all.
+  const bool by_waiting = why == Reason::hedge_lost || why == Reason::overall_timeout;
+  if (wholly_sent || by_waiting) lesson.latency = LatencySample::at_least;
   if (why == Reason::overall_timeout && wholly_sent && waited >= patience) {
     lesson.blameless = false;
     lesson.timed = true;

@@ -11,6 +11,9 @@ double bucket_size(const policy::BudgetConfig& config) {
   return config.capacity + config.refill_per_second / 1000 + 1.0 / 16;
 }
 
+// Equality admits, whatever the products round to.
+constexpr double kRounding = 1e-9;
+
 double seconds(Nanos duration) { return static_cast<double>(duration.count()) / 1e9; }
 
 }  // namespace
@@ -35,7 +38,7 @@ std::string Ledger::window(const policy::BudgetConfig& config, TimePoint now) {
   const double allowed =
       config.max_rate * static_cast<double>(request_times_.size()) + config.min_per_second * seconds(config.window);
   const auto extras = static_cast<double>(extra_times_.size());  // this one included
-  if (extras <= allowed) return {};
+  if (extras <= allowed + kRounding) return {};
   return "window: " + std::to_string(extras) + " extras, " + std::to_string(allowed) + " allowed";
 }
 
@@ -43,7 +46,7 @@ std::string Ledger::ratio(const policy::BudgetConfig& config) const {
   const std::int64_t before = extras_ - 1;
   const std::int64_t all = in_loop_ + before;
   if (before < static_cast<std::int64_t>(config.min_concurrency)) return {};
-  if (static_cast<double>(before) <= config.max_rate * static_cast<double>(all)) return {};
+  if (static_cast<double>(before) <= config.max_rate * static_cast<double>(all) + kRounding) return {};
   return "ratio: " + std::to_string(before) + " extras of " + std::to_string(all) + " in flight";
 }
 

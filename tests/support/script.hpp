@@ -79,6 +79,7 @@ struct Given {
   std::optional<policy::CacheConfig> cache_config;
   std::optional<policy::ChaosConfig> chaos_config;
   bool only_observes = false;
+  std::optional<policy::AdaptiveThrottleConfig> throttle;
   double budget_cost = 1;
   std::size_t endpoint_count = 2;
 
@@ -113,8 +114,10 @@ struct Given {
     return *this;
   }
   /// Opens after so many failures in a row.
-  Given& circuit(std::uint32_t failures, policy::CircuitScope scope = policy::CircuitScope::key) {
+  Given& circuit(std::uint32_t failures, policy::CircuitScope scope = policy::CircuitScope::key,
+                 policy::Counts counts = policy::Counts::attempt) {
     policy::CircuitConfig& config = circuits.emplace_back();
+    config.counts = counts;
     config.consecutive_failures = failures;
     config.cooldown_jitter = 0;
     config.scope = scope;
@@ -145,6 +148,15 @@ struct Given {
     adaptive->queue = queue;
     return *this;
   }
+  /// Refuses all it may as soon as anything has failed.
+  Given& throttling() {
+    throttle.emplace();
+    throttle->minimum_calls = 1;
+    throttle->max_rejection = 1;
+    throttle->failure_rate = 0;
+    return *this;
+  }
+  Given& priority(Priority priority) { return facts.priority = priority, *this; }
   Given& hedge_method(std::string method) { return hedge_config->methods.push_back(std::move(method)), *this; }
   Given& first_head_wins() { return hedge_config->cancel_on_first_terminal = true, *this; }
   /// Answers 200 "plan b" instead of what `rule` matches.
@@ -236,8 +248,16 @@ class Script {
       if (!each) ref.state = circuits_.back().get();
     }
     for (const policy::RateLimitConfig& config : given_.rate_limits) {
-      rate_limits_.push_back(std::make_unique<policy::RateLimit>(config));
-      plan_.rate_limits.push_back({{.name = "r", .config = &config, .state = rate_limits_.back().get()}});
+      exchange::RateLimitRef& ref = plan_.rate_limits.emplace_back();
+      ref.name = "r";
+      ref.config = &config;
+      if (config.key == policy::RateLimitConfig::Key::policy) {
+        rate_limits_.push_back(std::make_unique<policy::RateLimit>(config));
+        ref.state = rate_limits_.back().get();
+      } else {
+        keyed_limits_.push_back(std::make_unique<policy::KeyedRateLimit>(config, 1));
+        ref.keyed = keyed_limits_.back().get();
+      }
     }
     for (const policy::BulkheadConfig& config : given_.bulkheads) {
       bulkheads_.push_back(std::make_unique<policy::Bulkhead>(wakeups_));
@@ -246,6 +266,10 @@ class Script {
     if (given_.adaptive) {
       adaptive_.emplace(*given_.adaptive, wakeups_, 1);
       plan_.adaptive_limit = {.name = "a", .config = &*given_.adaptive, .state = &*adaptive_};
+    }
+    if (given_.throttle) {
+      throttle_.emplace(*given_.throttle);
+      plan_.throttle = {.name = "t", .config = &*given_.throttle, .state = &*throttle_};
     }
     if (!given_.classifier.empty()) plan_.classifier = &given_.classifier;
     if (given_.fallback_rule) {
@@ -290,6 +314,11 @@ class Script {
   void at(Nanos when, const exchange::Event& fact, std::string_view expected, Where where = Where::current()) {
     const exchange::Actions orders = feed(when, fact, where);
     equal("orders", when, fact, show(orders), expected, where);
+  }
+
+  /// Feeds one fact whose orders the test does not know beforehand.
+  exchange::Actions orders_of(Nanos when, const exchange::Event& fact, Where where = Where::current()) {
+    return feed(when, fact, where);
   }
 
   /// Feeds `ready` and lets attempt 0 connect and send at once, without a look at the orders.
@@ -340,9 +369,30 @@ class Script {
   policy::Bulkhead& bulkhead(std::size_t index = 0) { return *bulkheads_[index]; }
   policy::RateLimit& rate_limit(std::size_t index = 0) { return *rate_limits_[index]; }
   policy::AdaptiveLimit& adaptive() { return *adaptive_; }
+  /// The share of requests that the throttle refuses at that time.
+  double rejection(Nanos when) const { return throttle_->rejection(*given_.throttle, kStart + when); }
+  /// Other requests fail, so many that the throttle refuses everything but one in as many.
+  void others_fail(Nanos when, int count) {
+    for (int i = 0; i < count; ++i) throttle_->settle(*given_.throttle, false, kStart + when);
+  }
+  /// The permits that a rate limit has left at that time.
+  std::uint32_t permits_left(Nanos when, std::size_t index = 0) const {
+    return rate_limits_[index]->view(given_.rate_limits[index], kStart + when).remaining;
+  }
+  /// The trigger's delay at that time, as it is worked out anew.
+  std::optional<Nanos> hedge_delay(Nanos when) { return trigger_->delay(*given_.hedge_config, kStart + when); }
+  /// What differs from here on, for the requests after `again`.
+  exchange::RequestFacts& facts() { return given_.facts; }
   /// Takes a place as another request would.
   policy::GatePermit take_place(std::size_t index = 0) {
     return bulkheads_[index]->admit(given_.bulkheads[index], Priority::critical, nullptr).permit;
+  }
+  policy::GatePermit take_adaptive_place() {
+    return adaptive_->admit(*given_.adaptive, Priority::critical, nullptr).permit;
+  }
+  /// Waits for a place as another request would.
+  policy::GateAnswer join_queue(policy::GateWaiter& waiter, Priority priority) {
+    return bulkheads_[0]->admit(given_.bulkheads[0], priority, &waiter).answer;
   }
   std::size_t woken() const { return wakeups_.tickets.size(); }
   /// The next request of the same policy, on the same states.
@@ -423,8 +473,10 @@ class Script {
   std::optional<policy::Cache> cache_;
   std::optional<policy::Chaos> chaos_;
   std::vector<std::unique_ptr<policy::RateLimit>> rate_limits_;
+  std::vector<std::unique_ptr<policy::KeyedRateLimit>> keyed_limits_;
   std::vector<std::unique_ptr<policy::Bulkhead>> bulkheads_;
   std::optional<policy::AdaptiveLimit> adaptive_;
+  std::optional<policy::AdaptiveThrottle> throttle_;
   exchange::Plan plan_;
   exchange::WorkerLocal local_;
   exchange::Timeline timeline_;

@@ -6,6 +6,7 @@ using namespace outrigger;
 using namespace outrigger::test;
 using policy::CircuitScope;
 using policy::CircuitState;
+using policy::Counts;
 
 namespace {
 
@@ -101,8 +102,8 @@ TEST_SUITE("exchange") {
     script.finish(111ms);
   }
 
-  TEST_CASE("a probe that a budget refuses is given back") {
-    Script script{Given{retrying(2)}.circuit(1).budget(no_extras())};
+  TEST_CASE("an attempt of a half-open circuit is its probe, and its success closes it") {
+    Script script{Given{plain()}.circuit(1)};
     script.circuit().force_open();
     script.circuit().automatic();
     REQUIRE(script.circuit().state() == half_open);
@@ -113,6 +114,23 @@ TEST_SUITE("exchange") {
     CHECK(script.circuit().state() == closed);
     script.finish(12ms);
     CHECK(script.timeline().attempts[0].circuit == exchange::CircuitShown::half_open);
+  }
+
+  TEST_CASE("a probe that a budget refuses is given back") {
+    policy::BudgetConfig budget;
+    budget.type = policy::BudgetType::token_bucket;
+    budget.capacity = 1;
+    Script script{Given{retrying(2)}.circuit(2).budget(budget)};
+    script.begin();
+    script.at(10ms, head(0, 503), "hold 0");
+    script.circuit().force_open();
+    script.circuit().automatic();
+    static_cast<void>(script.budget().admit(budget, 1, TimePoint{1h} + 50ms));
+    script.at(110ms, tick(), "relay 0 no-retry");
+    CHECK(script.stop_reason() == Reason::budget_denied);
+    CHECK(script.circuit().probes_out() == 0);
+    CHECK(script.circuit().state() == half_open);
+    script.finish(111ms);
   }
 
   TEST_CASE("a client that leaves gives the probe back and teaches nothing") {
@@ -244,5 +262,155 @@ TEST_SUITE("exchange") {
     script.at(2000ms, ready(), "start 0 primary e0");
     CHECK(script.trigger().samples() == 2);
     script.at(2001ms, client_gone(), "abort 0");
+  }
+
+  TEST_CASE("a client that leaves after slow_call.threshold has met a slow call, one that leaves before has not") {
+    for (const bool slow : {false, true}) {
+      Given given = Given{plain()}.circuit(100);
+      given.circuits[0].slow_call = policy::SlowCallConfig{.threshold = 500ms, .rate = 1};
+      given.circuits[0].minimum_calls = 1;
+      Script script{given};
+      script.begin();
+      script.at(slow ? 500ms : 499ms, client_gone(), "abort 0");
+      CHECK(script.circuit().state() == (slow ? open : closed));
+    }
+  }
+
+  TEST_CASE("where all endpoints' circuits are open nobody waits: not for a limit, not for a retry") {
+    Script primary{Given{plain()}.circuit(1, CircuitScope::endpoint).bulkhead(1, 5, 1s)};
+    auto other = primary.take_place();
+    primary.circuit(0).force_open();
+    primary.circuit(1).force_open();
+    primary.at(0ms, ready(), "reply 503 circuit_open retry-after 1000 no-retry");
+    primary.finish(1ms);
+    other.release();
+
+    Script retry{Given{retrying(3)}.circuit(1, CircuitScope::endpoint).endpoints(1)};
+    retry.begin();
+    retry.at(10ms, head(0, 503), "relay 0");
+    CHECK(retry.stop_reason() == Reason::circuit_open);
+    retry.finish(11ms);
+  }
+
+  TEST_CASE("while one endpoint's circuit is open a retry goes to another") {
+    Script script{Given{retrying(2)}.circuit(1, CircuitScope::endpoint)};
+    script.begin();
+    script.at(10ms, head(0, 503), "hold 0");
+    CHECK(script.circuit(0).state() == open);
+    script.at(110ms, tick(), "start 1 retry e1");
+    script.at(111ms, client_gone(), "drop 0, abort 1");
+  }
+
+  TEST_CASE("a hedge that an open circuit refuses is not sent, and the attempt in flight goes on") {
+    Script script{Given{plain()}.hedge(50ms).circuit(1)};
+    script.begin();
+    script.circuit().force_open();
+    script.at(50ms, tick(), "");
+    script.decisions_are("50 circuit circuit_open");
+    script.at(60ms, head(0, 200), "relay 0");
+    script.finish(61ms);
+    CHECK_FALSE(script.stop_reason());
+  }
+
+  // ---- circuits that count requests -------------------------------------------------------------
+
+  TEST_CASE("a request counts once, by how it ended and not by its attempts") {
+    for (const int status : {200, 503}) {
+      Script script{Given{retrying(2)}.circuit(3, CircuitScope::key, Counts::request).endpoints(1)};
+      script.begin();
+      script.at(0ms, head(0, 503), "hold 0");
+      script.at(100ms, tick(), "start 1 retry e0");
+      script.send(100ms, 1);
+      script.at(110ms, head(1, status), status == 200 ? "drop 0, relay 1" : "drop 0, relay 1 no-retry");
+      script.finish(120ms);
+      CHECK(script.circuit().failures_in_a_row() == (status == 200 ? 0 : 1));
+    }
+  }
+
+  TEST_CASE("a request that failed without an answer counts as its last attempt did") {
+    Script script{Given{retrying(1)}.circuit(1, CircuitScope::key, Counts::request).attempt_timeout(50ms)};
+    script.begin();
+    script.at(50ms, tick(), "abort 0, reply 504 attempt_timeout");
+    script.finish(50ms);
+    CHECK(script.circuit().state() == open);
+    script.again();
+    script.at(1050ms, ready(), "reply 503 circuit_open retry-after 9000 no-retry");
+    script.finish(1050ms);
+  }
+
+  TEST_CASE("a failing answer counts at its head, whatever becomes of its body") {
+    Script script{Given{plain()}.circuit(1, CircuitScope::key, Counts::request)};
+    script.begin();
+    script.at(10ms, head(0, 503), "relay 0");
+    CHECK(script.circuit().state() == open);
+    script.at(20ms, client_gone(), "abort 0, close");
+    CHECK(script.circuit().transitions(closed, open) == 1);
+  }
+
+  TEST_CASE("a request whose answer breaks off has failed, one whose client leaves has not") {
+    for (const bool leaves : {false, true}) {
+      Script script{Given{plain()}.circuit(1, CircuitScope::key, Counts::request)};
+      script.begin();
+      script.at(10ms, head(0, 200), "relay 0");
+      script.at(20ms, leaves ? client_gone() : failed(0, Reason::reset), leaves ? "abort 0, close" : "close");
+      CHECK(script.circuit().state() == (leaves ? closed : open));
+    }
+  }
+
+  TEST_CASE("a request that the upstream's own sidecar refused says nothing about the upstream") {
+    const Field refusal[] = {{"X-Outrigger-Reason", "bulkhead_full"}};
+    Script script{Given{plain()}.circuit(1, CircuitScope::key, Counts::request)};
+    script.begin();
+    script.at(10ms, head(0, 503, {}, refusal), "relay 0");
+    script.at(11ms, done(0), "");
+    script.finish(12ms);
+    CHECK(script.circuit().state() == closed);
+
+    Script kept{Given{retrying(2)}.circuit(1, CircuitScope::key, Counts::request)};
+    kept.begin();
+    kept.at(10ms, head(0, 503, {}, refusal), "hold 0");
+    kept.at(20ms, client_gone(), "drop 0");
+    CHECK(kept.circuit().state() == closed);
+  }
+
+  TEST_CASE("a request that something behind the circuit refused gives its probe back, and its wait was not slow") {
+    Given given = Given{plain()}.circuit(1, CircuitScope::key, Counts::request).bulkhead(1, 5, 1s);
+    given.circuits[0].slow_call = policy::SlowCallConfig{.threshold = 500ms, .rate = 1};
+    given.circuits[0].minimum_calls = 1;
+    Script script{given};
+    auto other = script.take_place();
+    script.at(0ms, ready(), "");
+    script.at(1000ms, tick(), "reply 503 bulkhead_queue_timeout retry-after 1000");
+    script.finish(1000ms);
+    CHECK(script.circuit().state() == closed);
+
+    script.circuit().force_open();
+    script.circuit().automatic();
+    script.again();
+    script.at(2s, ready(), "");
+    CHECK(script.circuit().probes_out() == 1);
+    script.at(3s, client_gone(), "");
+    CHECK(script.circuit().probes_out() == 0);
+    CHECK(script.circuit().state() == half_open);
+    other.release();
+  }
+
+  TEST_CASE("at the deadline the attempt that was waited for longest decides, not the youngest") {
+    Script script{Given{plain()}.overall(1s).hedge(900ms).circuit(1, CircuitScope::key, Counts::request)};
+    script.begin();
+    script.at(900ms, tick(), "start 1 hedge e1");
+    script.send(900ms, 1);
+    script.at(1s, tick(), "abort 0, abort 1, reply 504 overall_timeout no-retry");
+    script.finish(1s);
+    CHECK(script.circuit().state() == open);
+  }
+
+  TEST_CASE("a circuit of requests that opens meanwhile stops no retry of a request it has let through") {
+    Script script{Given{retrying(2)}.circuit(5, CircuitScope::key, Counts::request)};
+    script.begin();
+    script.at(10ms, head(0, 503), "hold 0");
+    script.circuit().force_open();
+    script.at(110ms, tick(), "start 1 retry e1");
+    script.at(111ms, client_gone(), "drop 0, abort 1");
   }
 }

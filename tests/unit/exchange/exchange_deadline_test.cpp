@@ -32,6 +32,35 @@ TEST_SUITE("exchange") {
     gone.finish(0ms);
   }
 
+  TEST_CASE("a deadline that cannot be read is passed over, or answered by 400 where the policy says so") {
+    for (const bool reject : {false, true}) {
+      Given given = plain();
+      given.facts.deadline_unreadable = true;
+      given.policy.deadline.reject_invalid = reject;
+      Script script{given};
+      script.at(0ms, ready(), reject ? "reply 400 bad_request" : "start 0 primary e0");
+      if (!reject) continue;
+      script.decisions_are("0 deadline bad_request");
+      script.finish(1ms);
+      script.ends("400 rejected bad_request D3 1");
+    }
+  }
+
+  TEST_CASE("each attempt is told less the margin, and never nothing") {
+    Given given = Given{retrying(3)}.overall(1s).min_remaining(0ms);
+    given.policy.deadline.margin = 880ms;
+    Script script{given};
+    script.begin();
+    CHECK(script.forwarded() == 120ms);
+    script.at(10ms, unreachable(0), "");
+    script.at(110ms, tick(), "start 1 retry e1");
+    CHECK(script.forwarded() == 10ms);
+    script.at(120ms, unreachable(1), "");
+    script.at(220ms, tick(), "start 2 retry e0");
+    CHECK(script.forwarded() == 1ns);
+    script.at(221ms, client_gone(), "abort 2");
+  }
+
   TEST_CASE("no deadline at all: nothing is told, nothing wakes") {
     Script s{plain().overall(0ms)};
     s.begin();

@@ -243,4 +243,70 @@ TEST_SUITE("exchange") {
     CHECK(script.timeline().attempts[2].hedge == 1);
     CHECK(script.timeline().attempts[2].n == 2);
   }
+
+  TEST_CASE("a trigger hedges once it has its samples, and by them") {
+    Given given = hedging();
+    given.hedge_config->delay.reset();
+    given.hedge_config->quantile = 0.5;
+    given.hedge_config->min_samples = 3;
+    Script script{given};
+    for (int i = 0; i < 3; ++i) {
+      script.at(i * 1s, ready(), "start 0 primary e" + std::to_string(i % 2));
+      script.send(i * 1s, 0);
+      script.wakeup_is(i * 1s + 15s);
+      script.at(i * 1s + 20ms, head(0, 200), "relay 0");
+      script.finish(i * 1s + 20ms);
+      script.again();
+    }
+    script.at(5s, ready(), "start 0 primary e1");
+    const Nanos delay = *script.hedge_delay(5s);
+    CHECK(delay > 20ms);
+    CHECK(delay < 22ms);
+    script.wakeup_is(5s + delay);
+    script.at(5s + delay, tick(), "start 1 hedge e0");
+    script.at(6s, client_gone(), "abort 0, abort 1");
+  }
+
+  TEST_CASE("a race that is lost while connecting was still a wait of that long") {
+    Given given = hedging();
+    given.hedge_config->quantile = 0.5;
+    given.hedge_config->min_samples = 1;
+    Script script{given};
+    script.at(0ms, ready(), "start 0 primary e0");
+    script.at(50ms, tick(), "start 1 hedge e1");
+    script.send(50ms, 1);
+    script.at(60ms, head(1, 200), "abort 0, relay 1");
+    script.finish(61ms);
+    // One took 10 ms, the other more than 60: half of them are over by 10 ms, and not more.
+    CHECK(*script.hedge_delay(2s) < 11ms);
+    given.hedge_config->quantile = 0.6;
+    Script beyond{given};
+    beyond.at(0ms, ready(), "start 0 primary e0");
+    beyond.at(50ms, tick(), "start 1 hedge e1");
+    beyond.send(50ms, 1);
+    beyond.at(60ms, head(1, 200), "abort 0, relay 1");
+    beyond.finish(61ms);
+    CHECK(*beyond.hedge_delay(2s) > 60ms);
+  }
+
+  TEST_CASE("an attempt that fails at once does not bring the hedge forward, nor is it hedged any more") {
+    Script script{Given{retrying(2)}.backoff(10ms).hedge(50ms)};
+    script.begin();
+    script.at(5ms, unreachable(0), "");
+    script.wakeup_is(15ms);
+    script.at(15ms, tick(), "start 1 retry e1");
+    script.wakeup_is(65ms);
+    script.at(16ms, client_gone(), "abort 1");
+  }
+
+  TEST_CASE("nothing is hedged once the response has begun") {
+    Script script{hedging(2)};
+    script.begin();
+    script.at(50ms, tick(), "start 1 hedge e1");
+    script.send(50ms, 1);
+    script.at(60ms, head(0, 200), "abort 1, relay 0");
+    script.at(100ms, tick(), "");
+    script.finish(101ms);
+    CHECK(script.timeline().attempts.size() == 2);
+  }
 }

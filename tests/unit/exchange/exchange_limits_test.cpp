@@ -169,13 +169,12 @@ TEST_SUITE("exchange") {
 
   TEST_CASE("the adaptive limit refuses and lets wait like a bulkhead, under its own name") {
     Script script{Given{plain()}.adaptive_limit(1)};
-    auto other = script.adaptive().admit(policy::AdaptiveLimitConfig{.initial = 1, .min = 1, .max = 1},
-                                         Priority::critical, nullptr);
-    REQUIRE(other.permit);
+    auto other = script.take_adaptive_place();
+    REQUIRE(other);
     script.at(0ms, ready(), "reply 503 concurrency_limit retry-after 1000");
     script.decisions_are("0 adaptive_limit concurrency_limit");
     script.finish(1ms);
-    other.permit.release();
+    other.release();
     script.again();
     script.at(2ms, ready(), "start 0 primary e0");
     script.send(2ms, 0);
@@ -228,5 +227,167 @@ TEST_SUITE("exchange") {
     script.at(500ms, woken(), "reply 504 overall_timeout no-retry");
     CHECK(script.bulkhead().in_flight() == 0);
     script.finish(501ms);
+  }
+
+  TEST_CASE("whichever limit of attempts refuses a retry names the stop reason, and gives back what was taken before") {
+    Script rate{
+        Given{retrying(2)}.rate_limit(10s, 1, 20s, Counts::attempt).budget({.type = policy::BudgetType::unlimited})};
+    rate.begin();
+    rate.at(10ms, head(0, 503), "hold 0");
+    rate.at(110ms, tick(), "relay 0");
+    CHECK(rate.stop_reason() == Reason::rate_limited);
+    rate.finish(111ms);
+
+    Script adaptive{Given{retrying(2)}.rate_limit(10s, 2, 0s, Counts::attempt).adaptive_limit(1, 5)};
+    adaptive.begin();
+    adaptive.at(10ms, head(0, 503), "hold 0");
+    auto other = adaptive.take_adaptive_place();
+    adaptive.at(110ms, tick(), "relay 0");
+    CHECK(adaptive.stop_reason() == Reason::concurrency_limit);
+    CHECK(adaptive.permits_left(110ms) == 1);
+    adaptive.finish(111ms);
+    other.release();
+  }
+
+  TEST_CASE("a refused hedge gives back what it had taken") {
+    Script script{Given{plain()}.hedge(50ms).rate_limit(10s, 2, 0s, Counts::attempt).bulkhead(1)};
+    script.begin();
+    script.at(50ms, tick(), "");
+    script.decisions_are("50 bulkhead bulkhead_full");
+    CHECK(script.permits_left(50ms) == 1);
+    script.at(60ms, head(0, 200), "relay 0");
+    script.finish(61ms);
+  }
+
+  TEST_CASE("of several limits of a kind each is asked in its turn, and those before a refusal get theirs back") {
+    Script rates{Given{plain()}.rate_limit(10s, 5).rate_limit(10s, 1)};
+    rates.begin();
+    rates.at(1ms, head(0, 200), "relay 0");
+    rates.finish(2ms);
+    rates.again();
+    rates.at(1s, ready(), "reply 429 rate_limited retry-after 9000 no-retry");
+    CHECK(rates.permits_left(1s, 0) == 4);
+    rates.finish(1s);
+
+    Script bulkheads{Given{plain()}.bulkhead(5, 0, 0s, Counts::request).bulkhead(1, 0, 0s, Counts::request)};
+    auto other = bulkheads.take_place(1);
+    bulkheads.at(0ms, ready(), "reply 503 bulkhead_full retry-after 1000");
+    CHECK(bulkheads.bulkhead(0).in_flight() == 0);
+    bulkheads.finish(0ms);
+    other.release();
+  }
+
+  TEST_CASE("a request waits for one limit after the other, and all its waits are told") {
+    Script script{Given{plain()}.rate_limit(100ms, 1, 1s).bulkhead(1, 5, 1s, Counts::request).bulkhead(1, 5, 1s)};
+    script.begin();
+    script.at(1ms, head(0, 200), "relay 0");
+    script.finish(2ms);
+    script.again();
+    auto first = script.take_place(0);
+    auto second = script.take_place(1);
+    script.at(50ms, ready(), "");
+    script.wakeup_is(100ms);
+    script.at(100ms, tick(), "");
+    CHECK(script.bulkhead(0).queued() == 1);
+    first.release();
+    script.at(130ms, woken(), "");
+    CHECK(script.bulkhead(1).queued() == 1);
+    second.release();
+    script.at(170ms, woken(), "start 0 primary e1");
+    CHECK(script.timeline().waits.rate_limit == 50ms);
+    CHECK(script.timeline().waits.bulkhead == 70ms);
+    CHECK(script.timeline().queued == 120ms);
+    script.at(180ms, client_gone(), "abort 0");
+  }
+
+  TEST_CASE("less important requests are shed while places are left, and hear full where there are none") {
+    for (const bool all_taken : {false, true}) {
+      Given given = Given{plain()}.bulkhead(2).priority(Priority::low);
+      given.bulkheads[0].priorities = {{0.5, 1, 1}};
+      Script script{given};
+      auto one = script.take_place();
+      auto two = all_taken ? script.take_place() : policy::GatePermit{};
+      script.at(0ms, ready(),
+                all_taken ? "reply 503 bulkhead_full retry-after 1000" : "reply 503 shed_load retry-after 1000");
+      script.finish(1ms);
+      script.facts().priority = Priority::standard;
+      script.again();
+      script.at(2ms, ready(), all_taken ? "reply 503 bulkhead_full retry-after 1000" : "start 0 primary e0");
+      script.at(3ms, client_gone(), all_taken ? "" : "abort 0");
+    }
+  }
+
+  TEST_CASE("a waiter that a more important arrival throws out is shed at once") {
+    Script script{Given{plain()}.bulkhead(1, 1, 1s).priority(Priority::low)};
+    auto other = script.take_place();
+    script.at(0ms, ready(), "");
+    policy::GateWaiter important{{}};
+    CHECK(script.join_queue(important, Priority::critical) == policy::GateAnswer::waiting);
+    CHECK(script.woken() == 1);
+    script.at(100ms, woken(), "reply 503 shed_load retry-after 1000");
+    script.finish(100ms);
+    script.ends("503 rejected shed_load P8 100");
+    static_cast<void>(script.bulkhead().leave(important));
+    other.release();
+  }
+
+  TEST_CASE("a wait for the adaptive limit ends after its time under its own name, and at the deadline at the latest") {
+    Given given = Given{plain()}.adaptive_limit(1, 5);
+    given.adaptive->max_wait = 100ms;
+    Script script{given};
+    auto other = script.take_adaptive_place();
+    script.at(0ms, ready(), "");
+    script.wakeup_is(100ms);
+    script.at(100ms, tick(), "reply 503 concurrency_limit retry-after 1000");
+    script.finish(100ms);
+    other.release();
+
+    Script late{given.overall(50ms)};
+    auto another = late.take_adaptive_place();
+    late.at(0ms, ready(), "");
+    late.at(50ms, tick(), "reply 504 overall_timeout no-retry");
+    late.finish(50ms);
+    another.release();
+  }
+
+  TEST_CASE("requests are told apart by client or header, and those without the header share one bucket") {
+    for (const bool by_header : {false, true}) {
+      Given given = Given{plain()}.rate_limit(10s);
+      given.rate_limits[0].key =
+          by_header ? policy::RateLimitConfig::Key::header : policy::RateLimitConfig::Key::client_ip;
+      given.rate_limits[0].header = "X-User";
+      const Field ann[] = {{"x-user", "ann"}};
+      const Field bob[] = {{"X-User", "bob"}};
+      Script script{given};
+      const auto ask = [&](std::string_view client, HeaderView fields, bool admitted) {
+        script.facts().client_ip = client;
+        script.facts().fields = fields;
+        script.again();
+        if (!admitted) {
+          script.at(0ms, ready(), "reply 429 rate_limited retry-after 10000 no-retry");
+          return script.finish(0ms);
+        }
+        CHECK(std::holds_alternative<exchange::StartAttempt>(script.orders_of(0ms, ready())[0]));
+        script.at(0ms, client_gone(), "abort 0");
+      };
+      ask("10.0.0.1", ann, true);
+      ask("10.0.0.1", ann, false);
+      ask("10.0.0.1", bob, by_header);
+      ask("10.0.0.2", ann, !by_header);
+      ask("10.0.0.3", {}, true);
+      ask("10.0.0.4", {}, !by_header);
+    }
+  }
+
+  TEST_CASE("a kept answer's attempt holds no place during the back-off, a request-counted one holds it throughout") {
+    Script script{Given{retrying(2)}.bulkhead(1).bulkhead(1, 0, 0s, Counts::request).adaptive_limit(1)};
+    script.begin();
+    script.at(10ms, head(0, 503), "hold 0");
+    CHECK(script.bulkhead(0).in_flight() == 0);
+    CHECK(script.bulkhead(1).in_flight() == 1);
+    CHECK(script.adaptive().in_flight() == 0);
+    script.at(110ms, tick(), "start 1 retry e1");
+    CHECK(script.bulkhead(0).in_flight() == 1);
+    script.at(111ms, client_gone(), "drop 0, abort 1");
   }
 }

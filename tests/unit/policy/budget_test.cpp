@@ -130,6 +130,24 @@ TEST_SUITE("policy") {
     CHECK(asked.available(kStart) == 0);
   }
 
+  TEST_CASE("equality admits for shares that have no exact binary form, too") {
+    for (int percent = 1; percent <= 100; ++percent) {
+      CAPTURE(percent);
+      Asked by_window{window(percent / 100.0, 0)};
+      by_window.request(kStart, 100);
+      CHECK(by_window.available(kStart) == percent);
+      CHECK(by_window.take_all(kStart) == percent);
+      // Of 100 in flight so many are extras: one more is admitted, and then no more.
+      if (percent == 100) continue;
+      Asked by_ratio{ratio(1, 0)};
+      by_ratio.request(kStart, 100 - percent);
+      for (int i = 0; i < percent; ++i) REQUIRE(by_ratio.take(kStart));
+      by_ratio.config.max_rate = percent / 100.0;
+      CHECK(by_ratio.available(kStart) == 1);
+      CHECK(by_ratio.take_all(kStart) == 1);
+    }
+  }
+
   TEST_CASE("a window's floor admits extras without any request") {
     Asked asked{window(0.2, 3)};
     CHECK(asked.available(kStart) == 30);
