@@ -342,9 +342,9 @@ void Exchange::cut(Reason why, char who) {
 
 /// Whether anybody wants to know when an answer is whole.
 bool Exchange::settles(const Attempt& attempt, const AttemptRecord& entry) const noexcept {
-  const bool earns = entry.outcome == Outcome::success && plan_.budget.state != nullptr &&
-                     plan_.budget.config->type == policy::BudgetType::success_credit;
-  return earns || !attempt.held.circuits.empty() || !request_circuits_.empty();
+  bool earns = false;
+  for_each_budget([&](const BudgetRef& each) { earns |= each.config->type == policy::BudgetType::success_credit; });
+  return (earns && entry.outcome == Outcome::success) || !attempt.held.circuits.empty() || !request_circuits_.empty();
 }
 
 /// An answer is whole, or has been coming for so long that it counts as whole.
@@ -353,9 +353,8 @@ void Exchange::settle_relayed(Attempt& attempt) noexcept {
   settle_at_ = kNever;
   settle(attempt, policy::lesson_of_answer(attempt.status, false));
   settle_request(last_lesson_);
-  if (record(attempt).outcome == Outcome::success && plan_.budget.state != nullptr) {
-    plan_.budget.state->earn(*plan_.budget.config);
-  }
+  if (record(attempt).outcome != Outcome::success) return;
+  for_each_budget([](const BudgetRef& each) { each.state->earn(*each.config); });
 }
 
 void Exchange::finish(Reason why, char who, char stage) noexcept {
@@ -446,10 +445,14 @@ Reuse Exchange::reuse_for_request() const noexcept {
 /// Whether the next hop out should not try again either: here more than one attempt failed, or none was affordable.
 bool Exchange::hopeless() const noexcept { return launched_ > 1 || timeline_.stop_reason == Reason::budget_denied; }
 
+void Exchange::enter_loop() noexcept {
+  in_loop_ = true;
+  for_each_budget([this](const BudgetRef& each) { each.state->enter_loop(local_.worker, now_); });
+}
+
 void Exchange::leave_loop() noexcept {
-  if (!in_loop_) return;
-  in_loop_ = false;
-  plan_.budget.state->leave_loop(local_.worker);
+  if (!std::exchange(in_loop_, false)) return;
+  for_each_budget([this](const BudgetRef& each) { each.state->leave_loop(local_.worker); });
 }
 
 }  // namespace outrigger::exchange

@@ -168,10 +168,7 @@ std::optional<Refusal> Exchange::clear(AttemptKind kind, const BudgetRef* budget
 
 void Exchange::launch_primary() {
   if (const auto refused = clear(AttemptKind::primary, nullptr, clearance_)) return refuse(*refused, '8');
-  if (plan_.budget.state != nullptr) {
-    plan_.budget.state->enter_loop(local_.worker, now_);
-    in_loop_ = true;
-  }
+  enter_loop();
   if (has_body_) {
     if (!resendable_once_seen() && !hedges_allowed_) order(DropReplay{});
     order(ReadBody{});

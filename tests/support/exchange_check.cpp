@@ -117,7 +117,7 @@ void ExchangeCheck::take(const AttemptFailed& fact) {
   reconnecting_ = *attempt;
   reconnecting_from_ = index(fact.id);
   reconnecting_->placed = false;
-  attempt->extra = false;  // its permit may pass to a reconnect
+  attempt->extra = nullptr;  // its permit may pass to a reconnect
   over(*attempt, fact.why);
 }
 
@@ -155,20 +155,17 @@ void ExchangeCheck::check_resend(const StartAttempt& order) {
 
 void ExchangeCheck::perform(const StartAttempt& order) {
   check_start(order);
-  if (attempts_.empty() && plan_.budget.state != nullptr) {
-    in_loop_ = true;
-    ledger_.request_entered(now_);
-  }
+  if (attempts_.empty()) enter_loop();
   const bool is_reconnect = order.kind == AttemptKind::reconnect;
   const bool is_hedge = order.kind == AttemptKind::hedge;
   const BudgetRef& budget = is_hedge ? plan_.hedge.budget : plan_.budget;
-  bool extra = order.kind != AttemptKind::primary && !is_reconnect && budget.state != nullptr;
+  const policy::Budget* extra = order.kind != AttemptKind::primary ? budget.state : nullptr;
   if (is_reconnect) {
     require(++reconnects_ == 1, "I2 a second reconnect");
     require(order.reuse == Reuse::none, "a reconnect on a pooled connection");
     require(reconnecting_ && reconnecting_->endpoint == order.endpoint, "a reconnect to another endpoint");
     attempts_[reconnecting_from_].reason = Reason::reconnect;
-    extra = reconnecting_ && std::exchange(reconnecting_, std::nullopt)->extra;
+    extra = reconnecting_ ? std::exchange(reconnecting_, std::nullopt)->extra : nullptr;
   } else {
     if (reconnecting_) give_back(*reconnecting_);
     reconnecting_.reset();
@@ -176,16 +173,17 @@ void ExchangeCheck::perform(const StartAttempt& order) {
     hedges_ += is_hedge ? 1 : 0;
     require(counted_ - hedges_ <= (retry() != nullptr ? retry()->max_attempts : 1), "I2 too many attempts");
     require(!is_hedge || hedges_ <= plan_.hedge.config->max_hedges, "I2 too many hedges");
-    if (extra) {
-      if (const std::string why = ledger_.extra_began(budget, now_); !why.empty()) broken("I3 " + why);
+    if (extra != nullptr) {
+      const std::string why = ledger_.of(*extra).extra_began(*budget.config, budget.cost, now_);
+      if (!why.empty()) broken("I3 " + why);
     }
   }
   require(order.n == counted_, "an attempt bears the wrong number");
   ledger_.attempt_began(order.endpoint);
   attempts_.push_back({.kind = order.kind,
                        .endpoint = order.endpoint,
-                       .started = now_,
                        .extra = extra,
+                       .started = now_,
                        .n = static_cast<std::uint8_t>(counted_),
                        .reason = std::nullopt});
 }
@@ -231,8 +229,7 @@ void ExchangeCheck::perform(const RelayResponse& order) {
   attempt.state = State::relaying;
   committed_ = true;
   status_ = attempt.status;
-  const bool earns = plan_.budget.state != nullptr && plan_.budget.config->type == policy::BudgetType::success_credit;
-  if (earns && is_success(status_)) earn_at_ = saturating_add(now_, kSettleAfterHead);
+  if (is_success(status_)) earn_at_ = saturating_add(now_, kSettleAfterHead);
 }
 
 void ExchangeCheck::perform(const CloseDownstream&) {
@@ -284,7 +281,11 @@ void ExchangeCheck::earn_if_due(bool closing) {
   const bool told = tick_ || live_attempts() == 0;
   if (!told) return;
   earn_at_ = kNever;
-  ledger_.request_succeeded(*plan_.budget.config);
+  for (const BudgetRef& budget : budgets()) {
+    if (budget.config->type == policy::BudgetType::success_credit) {
+      ledger_.of(*budget.state).request_succeeded(*budget.config);
+    }
+  }
 }
 
 void ExchangeCheck::broken(std::string what) {
@@ -310,11 +311,26 @@ void ExchangeCheck::settle(Attempt& attempt, std::optional<Reason> reason) {
 
 void ExchangeCheck::give_back(Attempt& attempt) {
   if (std::exchange(attempt.placed, false)) ledger_.attempt_over(attempt.endpoint);
-  if (std::exchange(attempt.extra, false)) ledger_.extra_over();
+  if (const auto* budget = std::exchange(attempt.extra, nullptr)) ledger_.of(*budget).extra_over();
+}
+
+/// Those that the request counts for: the one of its retries and that of its hedges, which may be the same.
+std::vector<BudgetRef> ExchangeCheck::budgets() const {
+  std::vector<BudgetRef> all;
+  if (plan_.budget.state != nullptr) all.push_back(plan_.budget);
+  const BudgetRef& hedges = plan_.hedge.budget;
+  if (hedges.state != nullptr && hedges.state != plan_.budget.state) all.push_back(hedges);
+  return all;
+}
+
+void ExchangeCheck::enter_loop() {
+  in_loop_ = true;
+  for (const BudgetRef& budget : budgets()) ledger_.of(*budget.state).request_entered(now_);
 }
 
 void ExchangeCheck::leave_loop() {
-  if (std::exchange(in_loop_, false)) ledger_.request_left();
+  if (!std::exchange(in_loop_, false)) return;
+  for (const BudgetRef& budget : budgets()) ledger_.of(*budget.state).request_left();
 }
 
 /// Why the exchange aborts an attempt now, as far as the fact tells.

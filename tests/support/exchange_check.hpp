@@ -12,6 +12,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "proxy/base/bounded_vec.hpp"
 #include "proxy/exchange/exchange.hpp"
@@ -41,9 +42,9 @@ class ExchangeCheck {
     exchange::AttemptKind kind{};
     State state = State::connecting;
     policy::EndpointId endpoint{};
+    const policy::Budget* extra = nullptr;  // whose permit it holds
     TimePoint started{};
     bool placed = true;    // counts on its endpoint
-    bool extra = false;    // holds a budget permit
     bool settled = false;  // how it ended is fixed
     std::uint8_t n = 0;
     std::uint16_t status = 0;
@@ -96,7 +97,9 @@ class ExchangeCheck {
   void over(Attempt& attempt, std::optional<Reason> reason);
   void settle(Attempt& attempt, std::optional<Reason> reason);
   void give_back(Attempt& attempt);
+  void enter_loop();
   void leave_loop();
+  std::vector<exchange::BudgetRef> budgets() const;
   std::optional<Reason> abort_reason(const Attempt& attempt) const;
   const policy::RetryConfig* retry() const { return plan_.policy->retry ? &*plan_.policy->retry : nullptr; }
   bool resendable() const { return idempotent_ || (retry() != nullptr && retry()->non_idempotent); }
