@@ -315,6 +315,7 @@ void Exchange::refuse(const Refusal& refusal, char stage) {
   clearance_.holdings.give_back(now_);
   clearance_ = {};
   request_holdings_.give_back(now_);
+  request_circuits_.clear();
   decide(refusal);
   reply(refusal.why, 'P', stage, refusal.retry_after);
 }
@@ -406,6 +407,7 @@ void Exchange::abort_all(Reason why) {
     note_wait();
     clearance_.holdings.give_back(now_);
     request_holdings_.give_back(now_);
+    request_circuits_.clear();
   }
   if (held_) order(DropHeld{*held_});
   held_.reset();
