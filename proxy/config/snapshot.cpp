@@ -60,9 +60,7 @@ class Builder {
  private:
   RoutePlan plan(const RouteConfig& route, std::size_t position) {
     const PolicyConfig& policy = snapshot_.config.policies.at(route.policy);
-    const auto& configs = snapshot_.config.upstreams;
-    const auto upstream =
-        static_cast<std::size_t>(std::ranges::find(configs, route.upstream, &UpstreamConfig::name) - configs.begin());
+    const std::size_t upstream = upstream_named(route.upstream);
     RoutePlan row;
     row.policy = &policy;
     row.plan.policy = &policy.policy;
@@ -75,12 +73,33 @@ class Builder {
     row.upstream = static_cast<std::uint32_t>(upstream);
     row.accept = forms_of(policy.policy.deadline.accept);
     row.forward = forms_of(policy.policy.deadline.forward);
-    if (configs[upstream].host) row.host = *configs[upstream].host;
+    row.host = host_of(upstream);
     row.priority = route.priority;
+    if (route.mirror) row.mirror = mirror(*route.mirror, row.plan.route);
     // Without a `retry` block there are still reconnects, which the usual key permits.
     row.idempotency_key =
         policy.policy.retry ? policy.policy.retry->idempotency_key : policy::RetryConfig{}.idempotency_key;
     return row;
+  }
+
+  std::size_t upstream_named(const std::string& name) const {
+    const auto& configs = snapshot_.config.upstreams;
+    return static_cast<std::size_t>(std::ranges::find(configs, name, &UpstreamConfig::name) - configs.begin());
+  }
+  std::string_view host_of(std::size_t upstream) const {
+    const auto& host = snapshot_.config.upstreams[upstream].host;
+    return host ? std::string_view{*host} : std::string_view{};
+  }
+
+  /// Copies under way count on across a reload as long as the route keeps its place and its mirror.
+  MirrorPlan mirror(const MirrorConfig& config, std::string_view route) {
+    const std::size_t upstream = upstream_named(config.upstream);
+    const policy::BulkheadConfig places{.max_concurrent = config.max_in_flight};
+    return {.upstream = &snapshot_.upstreams[upstream],
+            .host = host_of(upstream),
+            .fraction = config.fraction,
+            .places = places,
+            .state = registry_.bulkhead("mirror:" + std::string(route) + "/" + config.upstream, places)};
   }
 
   exchange::BudgetRef budget(const BudgetRef& ref, const std::string& upstream) {
