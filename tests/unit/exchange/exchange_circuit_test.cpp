@@ -189,6 +189,25 @@ TEST_SUITE("exchange") {
     script.finish(61ms);
   }
 
+  TEST_CASE("a hedge is not the first to come when a cooldown is over") {
+    for (const CircuitScope scope : {CircuitScope::key, CircuitScope::endpoint}) {
+      Given given = Given{plain()}.circuit(1, scope).hedge(500ms);
+      given.circuits[0].cooldown = 100ms;
+      Script script{given};
+      script.begin();
+      Rng rng{1};
+      policy::CircuitBreaker& circuit = script.circuit(scope == CircuitScope::endpoint ? 1 : 0);
+      const TimePoint start = script.timeline().start;
+      circuit.admit(given.circuits[0], 0ms, start, rng)
+          .permit.settle(given.circuits[0], policy::CircuitResult::failure, 0ms, start, rng);
+      CHECK(circuit.state() == open);
+      script.at(500ms, tick(), scope == CircuitScope::endpoint ? "start 1 hedge e0" : "");
+      if (scope == CircuitScope::key) script.decisions_are("500 circuit circuit_half_open_probe_limit");
+      CHECK(circuit.state() == open);
+      script.at(600ms, client_gone(), scope == CircuitScope::endpoint ? "abort 0, abort 1" : "abort 0");
+    }
+  }
+
   TEST_CASE("the loser of a race teaches a circuit nothing") {
     Script script{Given{plain()}.hedge(50ms).circuit(1)};
     script.begin();
