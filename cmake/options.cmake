@@ -20,8 +20,10 @@ include_directories(${CMAKE_SOURCE_DIR})
 if(OUTRIGGER_SANITIZE)
   add_compile_options(-fsanitize=${OUTRIGGER_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
   add_link_options(-fsanitize=${OUTRIGGER_SANITIZE})
-  add_compile_options(-Wno-maybe-uninitialized)  # which GCC gives wrongly for instrumented standard library code
-  if(OUTRIGGER_SANITIZE STREQUAL "thread")
-    add_compile_options(-Wno-tsan)  # Asio's fences, which GCC 12 says it does not model
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options(-Wno-maybe-uninitialized)  # given wrongly for instrumented standard library code
+    if(OUTRIGGER_SANITIZE STREQUAL "thread")
+      add_compile_options(-Wno-tsan)  # Asio's fences, which GCC 12 says it does not model
+    endif()
   endif()
 endif()

@@ -83,7 +83,6 @@ class Builder {
  private:
   RoutePlan plan(const RouteConfig& route, std::size_t position) {
     const PolicyConfig& policy = snapshot_.config.policies.at(route.policy);
-    const auto& configs = snapshot_.config.upstreams;
     const std::size_t upstream = upstream_position(route.upstream);
     RoutePlan row;
     row.plan.policy = &policy.policy;
@@ -99,12 +98,29 @@ class Builder {
     row.upstream = static_cast<std::uint32_t>(upstream);
     row.accept = forms_of(policy.policy.deadline.accept);
     row.forward = forms_of(policy.policy.deadline.forward);
-    if (configs[upstream].host) row.host = *configs[upstream].host;
+    row.host = host_of(upstream);
     row.priority = route.priority;
+    if (route.mirror) row.mirror = mirror(*route.mirror, row.plan.route);
     // Without a `retry` block there are still reconnects, which the usual key permits.
     row.idempotency_key =
         policy.policy.retry ? policy.policy.retry->idempotency_key : policy::RetryConfig{}.idempotency_key;
     return row;
+  }
+
+  std::string_view host_of(std::size_t upstream) const {
+    const auto& host = snapshot_.config.upstreams[upstream].host;
+    return host ? std::string_view{*host} : std::string_view{};
+  }
+
+  /// Copies under way count on across a reload as long as the route keeps its place and its mirror.
+  MirrorPlan mirror(const MirrorConfig& config, std::string_view route) {
+    const std::size_t upstream = upstream_position(config.upstream);
+    const policy::BulkheadConfig places{.max_concurrent = config.max_in_flight};
+    return {.upstream = &snapshot_.upstreams[upstream],
+            .host = host_of(upstream),
+            .fraction = config.fraction,
+            .places = places,
+            .state = registry_.bulkhead("mirror:" + std::string(route) + "/" + config.upstream, places)};
   }
 
   exchange::BudgetRef budget(const PolicyConfig& policy, const BudgetRef& ref, const std::string& upstream) {
@@ -155,7 +171,7 @@ class Builder {
     if (fallback.upstream.empty()) return;
     const std::size_t at = upstream_position(fallback.upstream);
     ref.upstream = &snapshot_.upstreams[at];
-    if (const auto& host = snapshot_.config.upstreams[at].host) row.fallback_host = *host;
+    row.fallback_host = host_of(at);
   }
 
   void add_chaos(RoutePlan& row) {

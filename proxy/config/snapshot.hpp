@@ -29,6 +29,16 @@ struct ResolvedEndpoint {
   std::uint32_t weight = 1;
 };
 
+/// Where copies of a route's requests go. No request waits for them, so a bulkhead without a queue is all that bounds
+/// them, whatever the worker.
+struct MirrorPlan {
+  const exchange::Upstream* upstream = nullptr;
+  std::string_view host;  // sent instead of the received one; empty: as received
+  double fraction = 1;
+  policy::BulkheadConfig places;
+  std::shared_ptr<policy::Bulkhead> state;
+};
+
 /// What a request that matched a route goes by.
 struct RoutePlan {
   exchange::Plan plan;
@@ -39,7 +49,8 @@ struct RoutePlan {
   std::string_view host;                          // sent instead of the received one; empty: as received
   std::string_view fallback_host;                 // the same at the fallback's upstream
   std::optional<Priority> priority;               // fixed by the route; absent: the request's own
-  std::string idempotency_key;                    // a field that makes any method idempotent; empty: none
+  std::optional<MirrorPlan> mirror;
+  std::string idempotency_key;  // a field that makes any method idempotent; empty: none
 };
 
 /// Faults that an operator ordered for a while. They come in the place of the policy's own, and the sequence of their

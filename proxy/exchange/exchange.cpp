@@ -360,6 +360,7 @@ void Exchange::refuse(const Refusal& refusal, char stage) {
   clearance_.holdings.give_back(now_);
   clearance_ = {};
   request_holdings_.give_back(now_);
+  request_circuits_.clear();
   decide(refusal);
   reply({.why = refusal.why, .who = 'P', .stage = stage, .retry_after = refusal.retry_after});
 }
@@ -392,8 +393,9 @@ void Exchange::cut(Reason why, char who) {
 
 /// Whether anybody wants to know when an answer is whole.
 bool Exchange::settles(const Attempt& attempt, const AttemptRecord& entry) const noexcept {
-  const bool earns = entry.outcome == Outcome::success && !attempt.is_fallback && plan_.budget.state != nullptr &&
-                     plan_.budget.config->type == policy::BudgetType::success_credit;
+  bool earns = false;
+  for_each_budget([&](const BudgetRef& each) { earns |= each.config->type == policy::BudgetType::success_credit; });
+  earns = earns && entry.outcome == Outcome::success && !attempt.is_fallback;
   return earns || !attempt.held.circuits.empty() || !request_circuits_.empty();
 }
 
@@ -403,9 +405,8 @@ void Exchange::settle_relayed(Attempt& attempt) noexcept {
   settle_at_ = kNever;
   settle(attempt, policy::lesson_of_answer(attempt.status, attempt.refused));
   settle_request(last_lesson_);
-  if (record(attempt).outcome == Outcome::success && !attempt.is_fallback && plan_.budget.state != nullptr) {
-    plan_.budget.state->earn(*plan_.budget.config);
-  }
+  if (record(attempt).outcome != Outcome::success || attempt.is_fallback) return;
+  for_each_budget([](const BudgetRef& each) { each.state->earn(*each.config); });
 }
 
 void Exchange::finish(const Ending& ending) noexcept {
@@ -467,6 +468,7 @@ void Exchange::abort_all(Reason why) {
     note_wait();
     clearance_.holdings.give_back(now_);
     request_holdings_.give_back(now_);
+    request_circuits_.clear();
   }
   if (waits_for_cache_) leave_cache_queue();
   drop_held();
@@ -501,10 +503,14 @@ Reuse Exchange::reuse_for_request() const noexcept {
 /// Whether the next hop out should not try again either: here more than one attempt failed, or none was affordable.
 bool Exchange::hopeless() const noexcept { return launched_ > 1 || timeline_.stop_reason == Reason::budget_denied; }
 
+void Exchange::enter_loop() noexcept {
+  in_loop_ = true;
+  for_each_budget([this](const BudgetRef& each) { each.state->enter_loop(local_.worker, now_); });
+}
+
 void Exchange::leave_loop() noexcept {
-  if (!in_loop_) return;
-  in_loop_ = false;
-  plan_.budget.state->leave_loop(local_.worker);
+  if (!std::exchange(in_loop_, false)) return;
+  for_each_budget([this](const BudgetRef& each) { each.state->leave_loop(local_.worker); });
 }
 
 }  // namespace outrigger::exchange

@@ -248,7 +248,16 @@ class Exchange {
   bool resendable_once_seen() const noexcept;
   Reuse reuse_for_request() const noexcept;
   bool hopeless() const noexcept;
+  void enter_loop() noexcept;
   void leave_loop() noexcept;
+  /// Of the retries, and of the hedges where that is another one: the request counts for both.
+  template <class What>
+  void for_each_budget(What what) const noexcept {
+    const BudgetRef& retries = plan_.budget;
+    const BudgetRef& hedges = plan_.hedge.budget;
+    if (retries.state != nullptr) what(retries);
+    if (hedges.state != nullptr && hedges.state != retries.state) what(hedges);
+  }
   void expose(Exposure exposure) noexcept { exposure_ = std::max(exposure_, exposure); }
   Nanos since_start() const noexcept { return now_ - timeline_.start; }
   void order(const Action& action) { out_->push_back(action); }

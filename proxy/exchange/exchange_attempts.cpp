@@ -210,10 +210,7 @@ std::optional<Refusal> Exchange::clear(AttemptKind kind, const BudgetRef* budget
 
 void Exchange::launch_primary() {
   if (const auto refused = clear(AttemptKind::primary, nullptr, clearance_)) return refuse(*refused, '8');
-  if (plan_.budget.state != nullptr) {
-    plan_.budget.state->enter_loop(local_.worker, now_);
-    in_loop_ = true;
-  }
+  enter_loop();
   want_body();
   begin_round();
   begin(launch(AttemptKind::primary, std::move(clearance_), reuse_for_request(), plan_.budget.name));

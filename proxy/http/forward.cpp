@@ -232,6 +232,7 @@ void append_attempt_tail(const AttemptTail& tail, Buffer& out) {
   TextWriter writer{out, 160};
   writer.line("X-Outrigger-Attempt: ", tail.attempt);
   if (tail.hedge != 0) writer.line("X-Outrigger-Hedge: ", tail.hedge);
+  if (tail.mirror) writer.text("X-Outrigger-Mirror: 1\r\n");
   if (tail.time_left != kForever && !tail.forward.empty()) {
     for (DeadlineForm form : kDeadlineForms) {
       if (!tail.forward.has(form)) continue;

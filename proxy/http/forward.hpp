@@ -53,6 +53,7 @@ void write_request_head(const RequestHead& head, const RequestForward& how, Buff
 struct AttemptTail {
   std::uint32_t attempt = 1;  // 1 = first
   std::uint32_t hedge = 0;    // 0: not a hedge
+  bool mirror = false;        // a copy whose answer nobody waits for
   DeadlineForms forward = {};
   Nanos time_left = kForever;  // for the forms in `forward`; kForever: there is no deadline and none is sent
 };

@@ -1,8 +1,8 @@
 // proxy/net/buffer_account.hpp
 //
-// How much memory bodies may take in the whole process: replay copies and kept responses (and caches) together stay
-// below `limits.buffer_memory`. Beyond it nothing fails: a new body streams without being replayable, a response is
-// left unread instead of kept. One shared counter per kind, touched only by requests that keep bytes.
+// How much memory bodies may take in the whole process: replay copies, kept responses, caches and mirrored requests
+// together stay below `limits.buffer_memory`. Beyond it nothing fails: a new body streams without being replayable, a
+// response is left unread instead of kept. One shared counter per kind, touched only by requests that keep bytes.
 //
 // Threads: any. A charge may overshoot the limit by what other workers charge in the same instant.
 #pragma once
@@ -15,12 +15,12 @@
 
 namespace outrigger::net {
 
-enum class BufferKind : std::uint8_t { replay, held, cache };
+enum class BufferKind : std::uint8_t { replay, held, cache, mirror };
 
 class BufferAccount {
  public:
-  static constexpr std::size_t kKinds = 3;
-  static constexpr const char* kNames[kKinds] = {"replay", "held", "cache"};
+  static constexpr std::size_t kKinds = 4;
+  static constexpr const char* kNames[kKinds] = {"replay", "held", "cache", "mirror"};
 
   explicit BufferAccount(std::uint64_t limit) noexcept : limit_(limit) {}
 
@@ -45,7 +45,9 @@ class BufferAccount {
  private:
   std::int64_t limit() const noexcept { return static_cast<std::int64_t>(limit_.load(std::memory_order_relaxed)); }
   std::int64_t used() const noexcept {
-    return used(BufferKind::replay) + used(BufferKind::held) + used(BufferKind::cache);
+    std::int64_t sum = 0;
+    for (const auto& kind : used_) sum += kind.value.load(std::memory_order_relaxed);
+    return sum;
   }
 
   std::atomic<std::uint64_t> limit_;

@@ -2,6 +2,7 @@
 
 #include "proxy/net/exchange_driver.hpp"
 #include "proxy/net/h1_downstream.hpp"
+#include "proxy/net/mirror.hpp"
 
 namespace outrigger::net {
 
@@ -66,6 +67,19 @@ void Edge::drain_connections() {
 
 void Edge::close_connections() {
   while (!connections_.empty()) connections_.back()->close();
+}
+
+void Edge::end_mirrors() noexcept { mirrors_.clear(); }
+
+Mirror& Edge::adopt(std::unique_ptr<Mirror> mirror) {
+  mirror->place = mirrors_.size();
+  return *mirrors_.emplace_back(std::move(mirror));
+}
+
+void Edge::end(Mirror& mirror) noexcept {
+  const std::unique_ptr<Mirror> ended = std::exchange(mirrors_[mirror.place], std::move(mirrors_.back()));
+  mirrors_.pop_back();
+  if (ended->place < mirrors_.size()) mirrors_[ended->place]->place = ended->place;
 }
 
 void Edge::enlist(H1Downstream& connection) {

@@ -21,6 +21,7 @@ namespace outrigger::net {
 
 class ExchangeDriver;
 class H1Downstream;
+class Mirror;
 
 /// What the process tells all its connections.
 struct ProcessState {
@@ -60,10 +61,16 @@ class Edge final : private LazyTimer {
   void drain_connections();
   /// Closes every connection now.
   void close_connections();
+  /// Breaks off every copy of a request that is under way.
+  void end_mirrors() noexcept;
 
   // For the connections themselves.
   void enlist(H1Downstream& connection);
   void dismiss(H1Downstream& connection) noexcept;
+
+  // For copies of requests: each is the edge's until it ends, whatever becomes of its request.
+  Mirror& adopt(std::unique_ptr<Mirror> mirror);
+  void end(Mirror& mirror) noexcept;
 
   // For drivers.
   void give_back(ExchangeDriver& driver);
@@ -77,9 +84,10 @@ class Edge final : private LazyTimer {
   std::vector<std::unique_ptr<ExchangeDriver>> drivers_;  // by slot; empty where the slot is free
   std::vector<std::uint32_t> free_slots_;
   std::vector<ExchangeDriver*> idle_drivers_;
-  std::uint64_t generation_ = 0;            // of the request that began last
-  std::vector<H1Downstream*> connections_;  // each knows its place
-  std::atomic<std::size_t> in_flight_{0};   // one writer
+  std::uint64_t generation_ = 0;                  // of the request that began last
+  std::vector<H1Downstream*> connections_;        // each knows its place
+  std::vector<std::unique_ptr<Mirror>> mirrors_;  // so does each of these
+  std::atomic<std::size_t> in_flight_{0};         // one writer
 };
 
 }  // namespace outrigger::net

@@ -29,13 +29,22 @@ void ExchangeDriver::begin(Downstream& downstream, Ref<View> view, const Request
   has_body_ = request.facts.has_body;
   answers_head_ = request.head->method == http::Method::head;
   chunked_ = request.head->body.framing == http::Framing::chunked;
-  overflow_reported_ = false;
+  overflow_reported_ = replay_dropped_ = false;
   bytes_in_ = request.body.size();
   attempts_used_ = 0;
   trailers_.clear();
   head_.clear();
   http::write_request_head(*request.head, *request.forward, head_);
   head_base_ = head_.size();
+  fallback_head_.clear();
+  if (route_->plan.fallback.upstream != nullptr && route_->fallback_host != route_->host) {
+    http::RequestForward elsewhere = *request.forward;
+    elsewhere.host = route_->fallback_host;
+    http::write_request_head(*request.head, elsewhere, fallback_head_);
+  }
+  if (route_->mirror) {
+    mirror_ = Mirror::of(edge_, view_, request.route, *request.head, *request.forward, downstream.max_response_head());
+  }
 
   timeline_.reset();
   exchange::RequestFacts facts = request.facts;
@@ -94,6 +103,7 @@ void ExchangeDriver::finish() {
   edge_.record(timeline_);
   exchange_.reset();
   body_.end();
+  mirror_.reset();
   view_.reset();
   Downstream* downstream = std::exchange(downstream_, nullptr);
   edge_.give_back(*this);
@@ -111,6 +121,7 @@ void ExchangeDriver::perform(const exchange::StartAttempt& order) {
   a.stream = nullptr;
   a.body_at = 0;
   a.body_ended = a.whole = false;
+  a.elsewhere = order.upstream != route_->plan.upstream->id;
   a.forward = order.forward;
   a.n = order.n;
   a.hedge = order.hedge;
@@ -139,8 +150,14 @@ void ExchangeDriver::perform(const exchange::HoldResponse& order) {
 }
 
 void ExchangeDriver::perform(const exchange::DropReplay&) {
+  overflow_reported_ = replay_dropped_ = true;  // it was the exchange's own order
+  drop_replay();
+}
+
+/// Not before a copy of the request, if there is to be one, has got the whole body.
+void ExchangeDriver::drop_replay() noexcept {
+  if (!replay_dropped_ || mirror_) return;
   body_.drop_replay();
-  overflow_reported_ = true;  // it was the exchange's own order
   if (const Attempt* taker = body_taker(); taker != nullptr) forget_body(*taker);
 }
 
@@ -208,15 +225,37 @@ void ExchangeDriver::connected(Attempt& a, bool reused) {
   if (a.phase == Phase::running) send_request(a);
 }
 
-void ExchangeDriver::send_request(Attempt& a) {
+/// A copy goes out once, behind the first attempt that was sent as a whole.
+void ExchangeDriver::request_sent(Attempt& a) {
+  feed(exchange::RequestSent{a.id});
+  if (!mirror_ || timeline_.attempts[exchange::index(a.id)].kind == exchange::AttemptKind::fallback) return;
+  std::unique_ptr<Mirror> mirror = std::move(mirror_);
+  if (!has_body_) return Mirror::send(std::move(mirror), tail_of(a), {}, {});
+  if (body_.complete() && body_.replayable()) {
+    Mirror::send(std::move(mirror), tail_of(a), body_.from(0), trailers_.view());
+  }
+  drop_replay();
+}
+
+http::AttemptTail ExchangeDriver::tail_of(const Attempt& a) const {
   http::AttemptTail tail{.attempt = a.n, .hedge = a.hedge, .forward = route_->forward};
   if (a.forward) {
     // Connecting has cost time since the order was given; the attempt's own limit only begins now.
     const Nanos left = time_left(edge_.loop.now(), exchange_->deadline()) - route_->plan.policy->deadline.margin;
     tail.time_left = std::max(std::min(*a.forward, left), Nanos{1});
   }
+  return tail;
+}
+
+void ExchangeDriver::send_request(Attempt& a) {
+  if (a.elsewhere && !fallback_head_.empty()) {
+    // Nothing but reconnects follows it.
+    head_base_ = fallback_head_.size();
+    std::swap(head_, fallback_head_);
+    fallback_head_.clear();
+  }
   head_.truncate(head_base_);
-  http::append_attempt_tail(tail, head_);
+  http::append_attempt_tail(tail_of(a), head_);
   std::string_view body;
   if (has_body_) body = body_.from(a.body_at);
   a.body_ended = !has_body_ || (body_.complete() && trailers_.empty());
@@ -360,7 +399,7 @@ void ExchangeDriver::on_body_end(std::string_view trailers) {
   trailers_.append(trailers);
   Attempt* taker = body_taker();
   if (taker != nullptr) push_body(*taker);
-  feed(exchange::BodyState{true, !body_.replayable()});
+  feed(exchange::BodyState{true, replay_dropped_ || !body_.replayable()});
 }
 
 void ExchangeDriver::report_overflow() {

@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -22,6 +23,7 @@
 #include "proxy/http/forward.hpp"
 #include "proxy/net/downstream.hpp"
 #include "proxy/net/edge.hpp"
+#include "proxy/net/mirror.hpp"
 #include "proxy/net/request_body.hpp"
 #include "proxy/net/response_store.hpp"
 #include "proxy/net/upstream.hpp"
@@ -89,6 +91,7 @@ class ExchangeDriver final : private LazyTimer {
     std::uint64_t body_at = 0;         // how much of the request body it was given
     bool body_ended = false;           // and whether it was told the end
     bool whole = false;                // all of the answer's body has been received
+    bool elsewhere = false;            // at the upstream of the fallback
     std::optional<Nanos> forward;
     std::uint8_t n = 1;
     std::uint8_t hedge = 0;
@@ -96,7 +99,7 @@ class ExchangeDriver final : private LazyTimer {
     std::size_t held_head = 0;
     Buffer held_trailers;
     void on_connected() override { driver->connected(*this, false); }
-    void on_request_sent() override { driver->feed(exchange::RequestSent{id}); }
+    void on_request_sent() override { driver->request_sent(*this); }
     void on_drained() override { driver->push_body(*this); }
     void on_interim(const http::ResponseHead& head) override { driver->interim(*this, head); }
     void on_response(const http::ResponseHead& head, std::string_view raw, std::string_view data, bool end,
@@ -137,6 +140,7 @@ class ExchangeDriver final : private LazyTimer {
 
   // What attempts report.
   void connected(Attempt& attempt, bool reused);
+  void request_sent(Attempt& attempt);
   void interim(Attempt& attempt, const http::ResponseHead& head);
   void response(Attempt& attempt, const HeadInHand& head);
   void response_data(Attempt& attempt, std::string_view data);
@@ -144,9 +148,11 @@ class ExchangeDriver final : private LazyTimer {
   void failed(Attempt& attempt, Reason why, exchange::Exposure exposure, bool reused);
   std::size_t allowance(const Attempt& attempt) const noexcept;
 
+  http::AttemptTail tail_of(const Attempt& attempt) const;
   void send_request(Attempt& attempt);
   void push_body(Attempt& attempt);
   void forget_body(const Attempt& attempt) noexcept;
+  void drop_replay() noexcept;
   void relay_held(Attempt& attempt, const exchange::RelayResponse& order);
   void relay_half(Attempt& attempt, const exchange::RelayResponse& order);
   /// `why`: counted where it was still connecting.
@@ -173,12 +179,15 @@ class ExchangeDriver final : private LazyTimer {
   bool answers_head_ = false;
   bool chunked_ = false;
   bool overflow_reported_ = false;
+  bool replay_dropped_ = false;  // no further attempt needs what the last ones have got
   std::uint64_t bytes_in_ = 0;
   Buffer head_;  // edited, then the tail of the attempt last sent
   std::size_t head_base_ = 0;
+  Buffer fallback_head_;  // the base for the fallback's upstream, where that gets another Host; else empty
   RequestBody body_;
   BufferCharge held_charge_;
   Buffer trailers_;
+  std::unique_ptr<Mirror> mirror_;  // until it is sent
 
   std::array<Attempt, exchange::kMaxAttempts> attempts_;
   std::size_t attempts_used_ = 0;

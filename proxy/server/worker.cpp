@@ -113,6 +113,7 @@ void Worker::stop() {
   listeners_.clear();
   edge_.cancel_all(Reason::drained);
   edge_.close_connections();
+  edge_.end_mirrors();
   for (auto& [name, pool] : pools_) pool->retire();
   pools_.clear();
   loop_.stop();

@@ -180,6 +180,7 @@ struct alignas(kCacheLine) UpstreamRow {
 
 struct alignas(kCacheLine) WorkerRow {
   std::array<Counter, kDirections> bytes;
+  Counter mirrors_dropped;
 
   void moved(Direction direction, std::uint64_t count) noexcept {
     bytes[static_cast<std::size_t>(direction)].add(count);

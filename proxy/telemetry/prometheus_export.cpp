@@ -292,6 +292,13 @@ void add_by_kind(Family family, const std::function<std::vector<KindValue>()>& s
   for (const KindValue& entry : source()) family.add({{"kind", entry.kind}}, entry.value);
 }
 
+void add_dropped(Scrape& scrape, const All& all, const GaugeSources& sources) {
+  Family family = scrape.counter("dropped_total", "What was given up to stay bounded.");
+  if (sources.dropped) add_by_kind(family, sources.dropped);
+  family.add({{"kind", "mirror"}}, sum(
+                                       all.workers, [](const WorkerRow& row) -> auto& { return row.mirrors_dropped; }));
+}
+
 void add_config(Scrape& scrape, const GaugeSources& sources) {
   if (!sources.config) return;
   const ConfigLevels config = sources.config();
@@ -342,9 +349,7 @@ std::vector<MetricFamily> PrometheusExport::Collect() const {
   if (sources_.buffer_bytes) {
     add_by_kind(scrape.gauge("buffer_bytes", "Memory held in buffers."), sources_.buffer_bytes);
   }
-  if (sources_.dropped) {
-    add_by_kind(scrape.counter("dropped_total", "Records that were given up to stay bounded."), sources_.dropped);
-  }
+  add_dropped(scrape, all, sources_);
   if (sources_.draining) {
     scrape.gauge("draining", "Whether the process is shutting down.").add({}, sources_.draining() ? 1.0 : 0.0);
   }

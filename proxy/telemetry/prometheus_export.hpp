@@ -57,7 +57,7 @@ struct GaugeSources {
   std::function<std::vector<EndpointLevels>()> endpoints = {};
   std::function<PolicyLevels()> policies = {};
   std::function<std::vector<KindValue>()> buffer_bytes = {};
-  std::function<std::vector<KindValue>()> dropped = {};  // log, timeline
+  std::function<std::vector<KindValue>()> dropped = {};  // log
   std::function<bool()> draining = {};
   std::function<ConfigLevels()> config = {};
 };

@@ -1,47 +1,40 @@
 // tests/fuzz/exchange_events_fuzz.cpp
 //
-// Any bytes as the history of two exchanges on one state: a hostile edge that reports whatever it likes about whatever
-// attempt, in any order, at any time that does not run backwards. Only what an edge can keep from happening does not
-// happen: a request begins once, and begins first. Whatever comes, the promises of ExchangeCheck hold after each fact;
-// and once the bytes are used up, letting time pass and the client go ends both, with everything given back.
+// Any bytes as a plan and as the history of up to four workers' exchanges on its states: a hostile edge that reports
+// whatever it likes about whatever attempt, in any order, at any time that does not run backwards. Timers are late,
+// wake-ups come late, twice, to the wrong one or never, an operator forces circuits. Only what an edge can keep from
+// happening does not happen: a request begins once, and begins first.
+//
+// Whatever comes, the promises of ExchangeCheck hold after each fact, and the shared states hold what the requests do.
+// Once the bytes are used up, letting time pass and the clients go ends all of them, with everything given back; and
+// when an hour has passed a new request gets its attempt, so nothing was left wedged.
+//
+// The first bytes are the plan, the others the history. What breaks is run once more with every fact on standard error.
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <string>
 
 #include "proxy/exchange/exchange.hpp"
+#include "tests/fuzz/bytes.hpp"
+#include "tests/fuzz/drawn_plan.hpp"
 #include "tests/support/exchange_check.hpp"
-#include "tests/support/ledger.hpp"
 #include "tests/support/show.hpp"
 
 namespace {
 
 using namespace outrigger;
 using namespace outrigger::exchange;
+using namespace outrigger::fuzz;
 using namespace std::chrono_literals;
 
-/// The input as a source of choices; zeros once it is used up.
-class Bytes {
- public:
-  Bytes(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}
-
-  bool left() const { return at_ < size_; }
-  std::uint8_t next() { return left() ? data_[at_++] : std::uint8_t{0}; }
-  bool flag() { return (next() & 1) != 0; }
-  template <class T, std::size_t N>
-  T one_of(const std::array<T, N>& choices) {
-    return choices[next() % N];
-  }
-
- private:
-  const std::uint8_t* data_;
-  std::size_t size_;
-  std::size_t at_ = 0;
-};
+constexpr std::size_t kPlanBytes = 176;
+constexpr int kStepsToTheEnd = 100;
 
 constexpr std::array kFaults = {Reason::connect_refused, Reason::connect_timeout, Reason::connect_error,
                                 Reason::dns_failure,     Reason::tls_failure,     Reason::reset,
@@ -49,172 +42,273 @@ constexpr std::array kFaults = {Reason::connect_refused, Reason::connect_timeout
 constexpr std::array kClientFaults = {Reason::client_disconnected, Reason::body_timeout, Reason::body_too_large,
                                       Reason::bad_request, Reason::client_not_reading};
 constexpr std::array<std::uint16_t, 12> kStatuses = {200, 503, 500, 502, 504, 429, 408, 425, 404, 501, 101, 304};
-constexpr std::array<Nanos, 8> kTimes = {0ns, 1ns, 1ms, 5ms, 50ms, 300ms, 1s, 6s};
 constexpr std::array kExposures = {Exposure::nothing_sent, Exposure::partly_sent, Exposure::fully_sent};
+constexpr std::array<std::string_view, 4> kMethods = {"GET", "POST", "PUT", "HEAD"};
 constexpr Field kPushback[] = {{"X-Should-Retry", "false"}};
+constexpr Field kRefused[] = {{"X-Outrigger-Reason", "circuit_open"}};
+constexpr Field kOdd[] = {{"X-Odd", "1"}, {"grpc-status", "14"}};
+constexpr std::array<HeaderView, 4> kHeads = {HeaderView{}, kPushback, kRefused, kOdd};
+constexpr Field kKeyA[] = {{"X-Key", "a"}};
+constexpr Field kKeyB[] = {{"X-Key", "b"}};
+constexpr std::array<HeaderView, 3> kKeys = {HeaderView{}, kKeyA, kKeyB};
 
-/// What both exchanges share, drawn from the first bytes.
-struct State {
-  explicit State(Bytes& bytes) {
-    policy.overall_timeout = bytes.one_of(kTimes);
-    policy.max_duration = bytes.flag() ? bytes.one_of(kTimes) : 0ns;
-    policy.deadline.min_remaining = bytes.flag() ? 5ms : 0ms;
-    if (bytes.next() % 8 != 0) {
-      policy::RetryConfig& retry = policy.retry.emplace();
-      retry.max_attempts = 1 + bytes.next() % 10u;
-      retry.timeout_per_attempt = bytes.one_of(kTimes);
-      retry.backoff = {.initial = bytes.one_of(kTimes),
-                       .max = 6s,
-                       .multiplier = 2,
-                       .jitter = static_cast<policy::Jitter>(bytes.next() % 4)};
-      retry.non_idempotent = bytes.flag();
-      retry.retry_after.honor = bytes.flag();
-      retry.avoid_previous_endpoint = bytes.flag();
-    }
-    for (std::size_t i = bytes.next() % 4u; i > 0; --i) {
-      set.endpoints.push_back({.address = "e", .state = &states[i]});
-      ++set.total_weight;
-    }
-    upstream.name = "up";
-    upstream.connect_timeout = std::max(bytes.one_of(kTimes), Nanos{1ns});
-    upstream.endpoints = &set;
-    config.type = static_cast<policy::BudgetType>(bytes.next() % 5);
-    config.capacity = bytes.next() % 8;
-    config.retry_cost = 1;
-    config.refill_per_second = bytes.next() % 8;
-    config.min_per_second = bytes.next() % 4;
-    config.min_concurrency = bytes.next() % 3u;
-    config.window = 1s;
-    budget.emplace(config, 1);
-    plan.policy = &policy;
-    plan.upstream = &upstream;
-    if (bytes.next() % 4 != 0) plan.budget = {.name = "b", .config = &config, .state = &*budget, .cost = 1};
-    local.cursors.resize(1);
-    local.rng = Rng{bytes.next()};
-    ledger.emplace(set.endpoints.size(), config);
-  }
+RequestFacts draw_facts(Bytes& bytes, const Ticket& ticket) {
+  RequestFacts facts;
+  facts.ticket = ticket;
+  facts.method = bytes.one_of(kMethods);
+  facts.idempotent = facts.method != "POST" || bytes.flag();
+  const std::uint8_t body = bytes.next();
+  facts.has_body = (body & 1) != 0;
+  facts.body_fits_replay = (body & 2) == 0;
+  facts.deadline_unreadable = body > 250;
+  if (bytes.flag()) facts.client_deadline = bytes.one_of(kTimes);
+  facts.priority = bytes.value<Priority>(kPriorities);
+  facts.fields = bytes.one_of(kKeys);
+  facts.client_ip = facts.fields.empty() ? "10.0.0.1" : "10.0.0.2";
+  return facts;
+}
 
-  policy::Policy policy;
-  policy::EndpointState states[4];
-  policy::EndpointSet set;
-  Upstream upstream;
-  policy::BudgetConfig config;
-  std::optional<policy::Budget> budget;
-  Plan plan;
-  WorkerLocal local;
-  std::optional<test::Ledger> ledger;
-  TimePoint now{1h};
+/// What the edge knows of one request.
+struct Request {
+  Request(DrawnPlan& drawn, const RequestFacts& facts, WorkerLocal& local)
+      : check(drawn.plan(), facts, timeline, drawn.ledger()), exchange(drawn.plan(), facts, local, timeline) {}
+
+  Timeline timeline;
+  test::ExchangeCheck check;
+  Exchange exchange;
 };
 
-class Request {
+class History final : private Wakeups {
  public:
-  Request(State& state, Bytes& bytes)
-      : state_(state),
-        facts_(draw(bytes)),
-        check_(state.plan, facts_, timeline_, *state.ledger),
-        exchange_(state.plan, facts_, state.local, timeline_) {}
-
-  void feed(const Event& fact) {
-    Actions orders;
-    exchange_.on(state_.now, fact, orders);
-    history_ += test::show(state_.now - TimePoint{1h}) + " " + test::show(fact) + " -> " + test::show(orders) + "\n";
-    std::string broken = check_.observe(state_.now, fact, orders, exchange_);
-    if (broken.empty()) broken = state_.ledger->compare(state_.set, &*state_.budget);
-    if (broken.empty()) return;
-    std::fprintf(stderr, "%s\n%s", broken.c_str(), history_.c_str());
-    std::abort();
-  }
-
-  /// Lets time pass and the client receive its answer or go; ends within a bounded number of steps.
-  void end() {
-    for (int steps = 0; !exchange_.finished(); ++steps) {
-      if (steps > 100) std::abort();
-      const TimePoint at = exchange_.wakeup();
-      if (check_.answered()) {
-        feed(Delivered{});
-      } else if (at == kNever) {
-        feed(DownstreamFailed{Reason::client_disconnected});
-      } else {
-        state_.now = std::max(state_.now, at);
-        feed(Tick{});
-      }
+  History(Bytes plan, Bytes facts, bool told)
+      : facts_(facts), told_(told), drawn_(plan, *this), abandons_(plan.up_to(15) == 1), rng_(plan.next()) {
+    for (std::uint32_t i = 0; i < kWorkers; ++i) {
+      workers_[i].worker = i;
+      workers_[i].rng = Rng{i};
+      workers_[i].cursors.resize(1);
     }
-    if (check_.live_attempts() != 0) std::abort();
   }
-  TimePoint wakeup() const { return exchange_.wakeup(); }
+
+  /// Answers with the promise that was broken, or with nothing.
+  std::string run() {
+    while (facts_.left() && broken_.empty()) step();
+    if (abandons_) {
+      for (auto& request : requests_) request.reset();
+    } else {
+      for (std::uint32_t i = 0; i < kWorkers && broken_.empty(); ++i) end(i);
+    }
+    note(drawn_.at_rest());
+    if (broken_.empty()) serve_afterwards();
+    return broken_;
+  }
 
  private:
-  static RequestFacts draw(Bytes& bytes) {
+  void wake(const Ticket& ticket) noexcept override { mail_.push_back(ticket.slot); }
+  void note(const std::string& what) {
+    if (broken_.empty()) broken_ = what;
+  }
+  Request* running(std::uint32_t worker) {
+    Request* request = requests_[worker].get();
+    return request == nullptr || request->exchange.finished() ? nullptr : request;
+  }
+
+  void begin(std::uint32_t worker, const RequestFacts& facts) {
+    requests_[worker] = std::make_unique<Request>(drawn_, facts, workers_[worker]);
+    feed(worker, RequestReady{});
+  }
+
+  void feed(std::uint32_t worker, const Event& fact) {
+    Request* request = requests_[worker].get();
+    if (request == nullptr || !broken_.empty()) return;
+    Actions orders;
+    request->exchange.on(now_, fact, orders);
+    if (told_) {
+      std::fprintf(stderr, "%10s  %u  %s  ->  %s\n", test::show(now_ - TimePoint{1h}).c_str(), worker,
+                   test::show(fact).c_str(), test::show(orders).c_str());
+    }
+    note(request->check.observe(now_, fact, orders, request->exchange));
+    note(drawn_.compare(held()));
+  }
+
+  Held held() const {
+    Held sum;
+    for (const auto& request : requests_) {
+      if (!request) continue;
+      sum.attempts += static_cast<std::uint32_t>(request->check.live_attempts());
+      sum.requests += request->check.inside() ? 1 : 0;
+      sum.undecided += request->check.undecided() ? 1 : 0;
+    }
+    return sum;
+  }
+
+  // ---- one step of the history ---------------------------------------------------------------
+
+  void step() {
+    const std::uint8_t choice = facts_.next();
+    const std::uint32_t worker = choice % kWorkers;
+    const std::uint8_t time = choice / 4 % 4;
+    if (time == 1) now_ += facts_.one_of(kTimes);
+    if (time >= 2) pass_until_wakeup(worker);
+    if (time == 3) return feed(worker, Tick{});
+    if (running(worker) == nullptr) return begin(worker, draw_facts(facts_, {.worker = worker, .slot = worker}));
+    happen(worker, choice / 16);
+  }
+
+  void pass_until_wakeup(std::uint32_t worker) {
+    const Request* request = running(worker);
+    if (request != nullptr && request->exchange.wakeup() != kNever) now_ = std::max(now_, request->exchange.wakeup());
+  }
+
+  void happen(std::uint32_t worker, std::uint8_t what) {
+    switch (what) {
+      case 0: return feed(worker, BodyState{facts_.flag(), facts_.flag()});
+      case 1: return facts_.flag() ? feed(worker, Delivered{}) : feed(worker, ResponseDone{draw_attempt(worker)});
+      case 2: return feed(worker, Connected{draw_attempt(worker), facts_.flag()});
+      case 3: return feed(worker, RequestSent{draw_attempt(worker)});
+      case 4: return go_out(worker, draw_attempt(worker));
+      case 5: return answer(worker, draw_attempt(worker));
+      case 6: {
+        const AttemptId id = draw_attempt(worker);
+        go_out(worker, id);
+        return answer(worker, id);
+      }
+      case 7: return serve_many(worker);
+      case 8:
+      case 9: return fail(worker, draw_attempt(worker));
+      case 10: return feed(worker, HeldState{draw_attempt(worker), facts_.flag(), facts_.flag()});
+      case 11: return feed(worker, InterimHead{draw_attempt(worker), facts_.flag() ? kEarlyHints : kContinue});
+      case 12: return deliver_mail();
+      case 13: return misdirect_mail(worker);
+      case 14: return interrupt(worker);
+      default: drawn_.disturb(facts_, now_, rng_); return note(drawn_.compare(held()));
+    }
+  }
+
+  /// Mostly one that there is, the newest first.
+  AttemptId draw_attempt(std::uint32_t worker) {
+    const std::uint8_t choice = facts_.next();
+    const auto count = static_cast<std::uint8_t>(requests_[worker]->timeline.attempts.size());
+    if (choice >= 240 || count == 0) return static_cast<AttemptId>(choice % 20);
+    return static_cast<AttemptId>(count - 1 - choice % count);
+  }
+
+  void go_out(std::uint32_t worker, AttemptId id) {
+    feed(worker, Connected{id, false});
+    feed(worker, RequestSent{id});
+  }
+
+  void answer(std::uint32_t worker, AttemptId id) {
+    const std::uint16_t status = facts_.one_of(kStatuses);
+    const std::uint8_t more = facts_.next();
+    std::optional<Nanos> retry_after;
+    if (more % 4 == 1) retry_after = facts_.flag() ? kForever : facts_.one_of(kTimes);
+    feed(worker, ResponseHead{id, status, kHeads[more / 4 % kHeads.size()], retry_after});
+  }
+
+  void fail(std::uint32_t worker, AttemptId id) {
+    const Reason why = facts_.one_of(kFaults);
+    const Exposure exposure = facts_.one_of(kExposures);
+    feed(worker, AttemptFailed{id, why, exposure, facts_.flag()});
+  }
+
+  /// Ordinary traffic in few bytes, so that windows fill: one request after the other, all with the same answer.
+  void serve_many(std::uint32_t worker) {
+    const std::uint32_t times = 1 + facts_.up_to(15);
+    const std::uint16_t status = facts_.one_of(kStatuses);
+    const Nanos each = facts_.one_of(kTimes);
+    for (std::uint32_t i = 0; i < times && broken_.empty(); ++i) {
+      if (running(worker) == nullptr) begin(worker, plain_facts(worker));
+      const std::size_t attempts = requests_[worker]->timeline.attempts.size();
+      const auto id = static_cast<AttemptId>(attempts == 0 ? 0 : attempts - 1);
+      go_out(worker, id);
+      now_ += each;
+      feed(worker, ResponseHead{id, status, {}, {}});
+      feed(worker, Delivered{});
+    }
+  }
+
+  /// A wake-up reaches its worker, and perhaps once more.
+  void deliver_mail() {
+    if (mail_.empty()) return;
+    const std::uint32_t slot = mail_.front();
+    if (facts_.up_to(3) != 0) mail_.pop_front();
+    feed(slot, Woken{});
+  }
+
+  /// One is lost, or reaches somebody that it was not for.
+  void misdirect_mail(std::uint32_t worker) {
+    if (!mail_.empty()) mail_.pop_front();
+    if (facts_.flag()) feed(worker, Woken{.ticket = {}, .granted = facts_.flag()});
+  }
+
+  void interrupt(std::uint32_t worker) {
+    if (facts_.up_to(3) == 0) return feed(worker, Cancelled{Reason::drained});
+    feed(worker, DownstreamFailed{facts_.one_of(kClientFaults)});
+  }
+
+  // ---- the end -------------------------------------------------------------------------------
+
+  static RequestFacts plain_facts(std::uint32_t worker) {
     RequestFacts facts;
-    facts.idempotent = bytes.flag();
-    facts.has_body = bytes.flag();
-    facts.body_fits_replay = bytes.flag();
-    if (bytes.flag()) facts.client_deadline = bytes.one_of(kTimes);
+    facts.ticket = {.worker = worker, .slot = worker};
+    facts.method = "GET";
+    facts.idempotent = true;
+    facts.priority = Priority::critical;
     return facts;
   }
 
-  State& state_;
-  RequestFacts facts_;
-  Timeline timeline_;
-  test::ExchangeCheck check_;
-  Exchange exchange_;
-  std::string history_;
+  /// Lets time pass, and the client receive its answer or go. Nobody is woken any more.
+  void end(std::uint32_t worker) {
+    for (int steps = 0; running(worker) != nullptr && broken_.empty(); ++steps) {
+      if (steps > kStepsToTheEnd) return note("I1 it does not come to an end");
+      const Request& request = *requests_[worker];
+      if (request.check.answered()) {
+        feed(worker, Delivered{});
+      } else if (request.exchange.wakeup() == kNever) {
+        feed(worker, DownstreamFailed{Reason::client_disconnected});
+      } else {
+        pass_until_wakeup(worker);
+        feed(worker, Tick{});
+      }
+    }
+  }
+
+  void serve_afterwards() {
+    for (auto& request : requests_) request.reset();
+    now_ += 1h;
+    drawn_.end_forcing();
+    if (abandons_) return;
+    begin(0, plain_facts(0));
+    const bool started = requests_[0]->check.live_attempts() == 1;
+    if (drawn_.serves() && !started) note("nothing is under way, and yet a request is not let through");
+    end(0);
+    note(drawn_.at_rest());
+  }
+
+  static constexpr std::uint16_t kContinue = 100;
+  static constexpr std::uint16_t kEarlyHints = 103;
+
+  Bytes facts_;
+  bool told_;
+  std::deque<std::uint32_t> mail_;  // workers to be woken
+  DrawnPlan drawn_;
+  bool abandons_;  // at the end, as a crash of the edge would
+  Rng rng_;        // of the control thread
+  std::array<WorkerLocal, kWorkers> workers_;
+  std::array<std::unique_ptr<Request>, kWorkers> requests_;
+  TimePoint now_{1h};
+  std::string broken_;
 };
 
-Event draw_fact(Bytes& bytes) {
-  const std::uint8_t what = bytes.next() % 16;
-  const auto id = static_cast<AttemptId>(what >= 4 && what < 14 ? bytes.next() % 20 : 0);
-  switch (what) {
-    case 0: return BodyState{bytes.flag(), bytes.flag()};
-    case 1: return Delivered{};
-    case 2: return Cancelled{Reason::drained};
-    case 3: return DownstreamFailed{bytes.one_of(kClientFaults)};
-    case 4:
-    case 5: return Connected{id, bytes.flag()};
-    case 6: return RequestSent{id};
-    case 7: return InterimHead{id, static_cast<std::uint16_t>(bytes.flag() ? 103 : 100)};
-    case 8:
-    case 9: {
-      const std::uint16_t status = bytes.one_of(kStatuses);
-      const std::uint8_t headers = bytes.next();
-      std::optional<Nanos> retry_after;
-      if (headers % 4 == 1) retry_after = bytes.flag() ? kForever : bytes.one_of(kTimes);
-      return ResponseHead{id, status, headers % 8 == 2 ? HeaderView{kPushback} : HeaderView{}, retry_after};
-    }
-    case 10: return HeldState{id, bytes.flag(), bytes.flag()};
-    case 11: return ResponseDone{id};
-    case 12:
-    case 13: {
-      const Reason why = bytes.one_of(kFaults);
-      const Exposure exposure = bytes.one_of(kExposures);
-      return AttemptFailed{id, why, exposure, bytes.flag()};
-    }
-    default: return Tick{};
-  }
+std::string run(const std::uint8_t* data, std::size_t size, bool told) {
+  const std::size_t plan = std::min(size, kPlanBytes);
+  return History{Bytes{data, plan}, Bytes{data + plan, size - plan}, told}.run();
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  Bytes bytes{data, size};
-  State state{bytes};
-  const auto first = std::make_unique<Request>(state, bytes);
-  const auto second = std::make_unique<Request>(state, bytes);
-  first->feed(RequestReady{});
-  second->feed(RequestReady{});
-  while (bytes.left()) {
-    const std::uint8_t choice = bytes.next();
-    Request& request = (choice & 1) != 0 ? *second : *first;
-    if ((choice & 2) != 0) {
-      state.now += bytes.one_of(kTimes);
-    } else if ((choice & 4) != 0 && request.wakeup() != kNever) {
-      state.now = std::max(state.now, request.wakeup());
-    }
-    request.feed(draw_fact(bytes));
-  }
-  first->end();
-  second->end();
-  const std::string left = state.ledger->compare(state.set, &*state.budget);
-  if (!left.empty() || state.budget->extras_in_flight() != 0 || state.budget->requests_in_flight() != 0) std::abort();
-  return 0;
+  if (run(data, size, false).empty()) return 0;
+  std::fprintf(stderr, "%s\n", run(data, size, true).c_str());
+  std::abort();
 }

@@ -60,7 +60,7 @@ Sidecar::Sidecar(World& world, Invariants& invariants, const Setup& setup, bool 
       states_(new policy::EndpointState[setup.endpoints.size()]),
       budget_(setup.numbers.budget, setup.workers),
       policies_(setup.numbers, *this, setup.workers),
-      ledger_(setup.endpoints.size(), setup.numbers.budget),
+      ledger_(setup.endpoints.size()),
       workers_(setup.workers) {
   for (std::uint32_t i = 0; i < setup.workers; ++i) {
     workers_[i].worker = i;
@@ -72,6 +72,7 @@ Sidecar::Sidecar(World& world, Invariants& invariants, const Setup& setup, bool 
     endpoints_.push_back(std::make_unique<ModelUpstream>(world, model.usual, model.phases, setup.workers));
     all_.endpoints.push_back({.address = "e" + std::to_string(i), .weight = model.weight, .state = &states_[i]});
   }
+  ledger_.add(budget_, setup.numbers.budget);
   load(setup.numbers);
   for (const Reload& reload : setup.reloads) {
     world_.after(reload.at, [this, numbers = reload.numbers] { load(numbers); });
@@ -143,7 +144,7 @@ void Sidecar::drain() {
 }
 
 std::string Sidecar::compare() const {
-  std::string difference = ledger_.compare(all_, &budget_);
+  std::string difference = ledger_.compare(all_);
   return difference.empty() ? difference : "I4 " + difference;
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,11 +33,14 @@ struct EdgeConfig {
   std::string route = {};
   std::string rest = {};
   std::size_t endpoints = 1;
+  std::optional<std::string> mirror = {};  // of the route, to the upstream `copy`
 
   std::string text() const {
+    const std::string copy = mirror ? "  copy: {endpoints: ['127.0.0.1:2'], connect_timeout: 3s}\n" : "";
+    const std::string to_copy = mirror ? ", mirror: {upstream: copy" + *mirror + "}" : "";
     return "version: 1\ninstance: rig\nlisteners:\n- {name: in, listen: '127.0.0.1:0'" + listener +
-           "}\nupstreams:\n  up: {endpoints: ['127.0.0.1:1']" + upstream + "}\nroutes:\n- {upstream: up" + route +
-           "}\n" + rest;
+           "}\nupstreams:\n  up: {endpoints: ['127.0.0.1:1']" + upstream + "}\n" + copy + "routes:\n- {upstream: up" +
+           route + to_copy + "}\n" + rest;
   }
 };
 
@@ -56,11 +60,15 @@ class EdgeRig : public LoopRig {
   ~EdgeRig() {
     edge.cancel_all(Reason::drained);
     edge.close_connections();
+    edge.end_mirrors();
     for (const auto& pool : pools_) pool->retire();
+    copy_pool_->retire();
     // However a test leaves it, nothing is left of what was under way.
     CHECK(at_rest());
     CHECK(clients() == 0);
     CHECK(upstream_row().idle.value() == 0);
+    CHECK(copies_under_way() == 0);
+    CHECK(copy_row().idle.value() == 0);
     edge.view.reset();
     settle();
   }
@@ -71,7 +79,9 @@ class EdgeRig : public LoopRig {
     REQUIRE(loaded.ok());
     std::vector<config::ResolvedEndpoint> endpoints;
     for (const auto& door : doors) endpoints.push_back({door->address().text, 1});
-    auto built = config::build_snapshot(loaded.config, "rig", ++generation_, {endpoints}, registry_);
+    std::vector<std::vector<config::ResolvedEndpoint>> resolved{endpoints};
+    if (config.mirror) resolved.push_back({{copy_door.address().text, 1}});
+    auto built = config::build_snapshot(loaded.config, "rig", ++generation_, resolved, registry_);
     const auto snapshot = std::get<std::shared_ptr<const config::Snapshot>>(built);
     const config::UpstreamConfig& upstream = snapshot->config.upstreams.front();
 
@@ -85,9 +95,10 @@ class EdgeRig : public LoopRig {
                        .max_requests_per_connection = upstream.max_requests_per_connection});
     }
     view->pools.push_back(pools_);
+    view->pools.push_back({copy_pool_});
     view->listeners.push_back(&snapshot->config.listeners.front());
     view->snapshot = snapshot;
-    loop.local.cursors.resize(1);
+    loop.local.cursors.resize(2);
     edge.view = std::move(view);
   }
 
@@ -112,6 +123,16 @@ class EdgeRig : public LoopRig {
     Peer peer;
     REQUIRE(until([&] { return (peer = doors[endpoint]->accept()).open(); }));
     return peer;
+  }
+  /// The next connection that it makes for copies of requests.
+  Peer copy() {
+    Peer peer;
+    REQUIRE(until([&] { return (peer = copy_door.accept()).open(); }));
+    return peer;
+  }
+  bool no_copy() {
+    settle();
+    return !copy_door.accept().open();
   }
   /// Whether the edge makes none.
   bool no_upstream(std::size_t endpoint = 0) {
@@ -171,6 +192,19 @@ class EdgeRig : public LoopRig {
     }
     return sum;
   }
+  telemetry::UpstreamRow& copy_row() { return *metrics.upstream_row(0, "copy"); }
+  /// By all that counts them, which must agree.
+  std::int64_t copies_under_way() {
+    const std::int64_t connections_busy = copy_row().active.value();
+    const config::Snapshot& snapshot = *view().snapshot;
+    const auto& mirror = snapshot.plans.front().mirror;
+    if (mirror) {
+      CHECK(mirror->state->in_flight() == connections_busy);
+      CHECK(snapshot.endpoint_sets.back().endpoints.front().state->in_flight.load() == connections_busy);
+    }
+    if (connections_busy == 0) CHECK(account.used(net::BufferKind::mirror) == 0);
+    return connections_busy;
+  }
   /// Whether nothing is under way and nothing is kept; idle connections may be there.
   bool at_rest() {
     settle();
@@ -182,6 +216,7 @@ class EdgeRig : public LoopRig {
   net::ProcessState process;
   std::atomic<std::int64_t> connections{0};  // of the listener
   std::vector<std::unique_ptr<Door>> doors;  // the endpoints
+  Door copy_door;                            // the mirror's one
   net::H1Downstream* newest = nullptr;       // our side of the last client, while its connection stands
 
  private:
@@ -191,6 +226,8 @@ class EdgeRig : public LoopRig {
   config::StateRegistry registry_{1};
   std::uint64_t generation_ = 0;
   std::vector<net::Ref<net::ConnectionPool>> pools_;
+  const net::Ref<net::ConnectionPool> copy_pool_{
+      new net::ConnectionPool(loop, copy_door.address(), *metrics.upstream_row(0, "copy"))};
 
  public:
   net::ListenerInfo listener{.index = 0,

@@ -1,6 +1,7 @@
 #include "tests/support/exchange_check.hpp"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "tests/support/show.hpp"
@@ -12,8 +13,47 @@ using namespace exchange;
 namespace {
 
 constexpr Nanos kSettleAfterHead = std::chrono::seconds{5};
+// Several hedges, time limits and a back-off may all be overdue when a timer is late.
+constexpr unsigned kTicksForOneInstant = kMaxAttempts;
 
-bool is_success(std::uint16_t status) { return status < 400; }
+/// How an attempt ends that we end ourselves.
+bool is_abort(Reason why) {
+  switch (why) {
+    case Reason::overall_timeout:
+    case Reason::max_duration:
+    case Reason::client_disconnected:
+    case Reason::client_not_reading:
+    case Reason::body_timeout:
+    case Reason::body_too_large:
+    case Reason::bad_request:
+    case Reason::drained:
+    case Reason::hedge_lost:
+    case Reason::reconnect:
+    case Reason::response_committed: return true;
+    default: return false;
+  }
+}
+
+bool is_stop_reason(Reason why) {
+  switch (why) {
+    case Reason::response_committed:
+    case Reason::non_retryable:
+    case Reason::pushback:
+    case Reason::http_non_idempotent:
+    case Reason::body_not_replayable:
+    case Reason::attempts_exhausted:
+    case Reason::deadline_insufficient:
+    case Reason::retry_after_too_long:
+    case Reason::circuit_open:
+    case Reason::circuit_half_open_probe_limit:
+    case Reason::budget_denied:
+    case Reason::rate_limited:
+    case Reason::bulkhead_full:
+    case Reason::shed_load:
+    case Reason::concurrency_limit: return true;
+    default: return false;
+  }
+}
 
 }  // namespace
 
@@ -44,14 +84,18 @@ std::string ExchangeCheck::observe(TimePoint now, const Event& fact, const Actio
   earn_if_due(closed_);
   finished_ = exchange.finished();
   if (finished_ || answered()) leave_loop();
+  check_timeline();
   if (finished_) check_end();
   require(committed_ == exchange.committed(), "I8 committed() disagrees with the orders");
   if (!finished_ && !answered()) require(exchange.wakeup() <= deadline_, "I1 would sleep past its deadline");
-  if (tick_ && !finished_) {
-    require(exchange.wakeup() > now, "I1 asks to be woken in the past");
-    require(now < deadline_ || answered(), "I1 still undecided after its deadline");
-  }
+  if (tick_ && !finished_) check_tick(exchange.wakeup());
   return broken_;
+}
+
+void ExchangeCheck::check_tick(TimePoint wakeup) {
+  late_ticks_ = wakeup > now_ ? 0 : late_ticks_ + 1;
+  require(late_ticks_ <= kTicksForOneInstant, "I1 asks without end to be woken in the past");
+  require(now_ < deadline_ || answered(), "I1 still undecided after its deadline");
 }
 
 std::size_t ExchangeCheck::live_attempts() const {
@@ -123,6 +167,11 @@ void ExchangeCheck::take(const ResponseHead& fact) {
   exposure_ = std::max(exposure_, Exposure::partly_sent);
   attempt->status = fact.status;
   attempt->reason = policy::classify_status(fact.status).reason;
+  const policy::Outcome outcome =
+      plan_.classifier != nullptr
+          ? policy::classify(*plan_.classifier, method_, fact.status, fact.headers).result.outcome
+          : policy::classify_status(fact.status).outcome;
+  attempt->success = outcome == policy::Outcome::success;
 }
 
 void ExchangeCheck::take(const HeldState& fact) {
@@ -151,7 +200,7 @@ void ExchangeCheck::take(const AttemptFailed& fact) {
   reconnecting_ = *attempt;
   reconnecting_from_ = index(fact.id);
   reconnecting_->placed = false;
-  attempt->extra = false;  // its permit may pass to a reconnect
+  attempt->extra = nullptr;  // its permit may pass to a reconnect
   over(*attempt, fact.why);
 }
 
@@ -165,15 +214,32 @@ void ExchangeCheck::perform(const ReadBody&) {
 void ExchangeCheck::check_start(const StartAttempt& order) {
   require(index(order.id) == attempts_.size(), "attempts are not numbered in order");
   const bool is_fallback = order.kind == AttemptKind::fallback;
+  if (attempts_.full()) return broken("I2 more attempts than there may ever be");
   require(!answered(), "I8 an attempt starts after the answer");
   require(now_ < deadline_, "I5 an attempt starts after the deadline");
   const bool beside = order.kind == AttemptKind::hedge || order.kind == AttemptKind::reconnect;
   require(beside || live_attempts() == 0, "two attempts at once");
   require(!order.forward || *order.forward <= time_left(now_, deadline_), "I5 an upstream is told a later deadline");
+  const bool has_rules = order.kind == AttemptKind::hedge || order.kind == AttemptKind::retry;
+  require(!has_rules || time_left(now_, deadline_) > plan_.policy->deadline.min_remaining,
+          "I5 an attempt starts with too little time left");
+  if (order.kind != AttemptKind::reconnect && !is_fallback && !plan_.observes) check_circuits(order);
   require(!attempts_.empty() || order.kind == AttemptKind::primary || is_fallback,
           "the first attempt is not a primary");
   require(attempts_.empty() || order.kind != AttemptKind::primary, "a second primary");
   check_resend(order);
+}
+
+/// Nothing starts through an open circuit, and a probe is never a hedge.
+void ExchangeCheck::check_circuits(const StartAttempt& order) {
+  for (const CircuitRef& circuit : plan_.circuits) {
+    if (circuit.config->counts != policy::Counts::attempt) continue;
+    const policy::CircuitBreaker& state =
+        circuit.per_endpoint() ? *circuit.by_endpoint[policy::index(order.endpoint)] : *circuit.state;
+    require(state.state() != policy::CircuitState::open, "I6 an attempt starts through an open circuit");
+    const bool probing = state.state() == policy::CircuitState::half_open;
+    require(!probing || order.kind != AttemptKind::hedge, "I6 a hedge starts through a half-open circuit");
+  }
 }
 
 void ExchangeCheck::check_resend(const StartAttempt& order) {
@@ -197,14 +263,11 @@ void ExchangeCheck::perform(const StartAttempt& order) {
   check_start(order);
   const bool is_fallback = order.kind == AttemptKind::fallback;
   if (is_fallback) leave_loop();
-  if (attempts_.empty() && !is_fallback && plan_.budget.state != nullptr) {
-    in_loop_ = true;
-    ledger_.request_entered(now_);
-  }
+  if (attempts_.empty() && !is_fallback) enter_loop();
   const bool is_reconnect = order.kind == AttemptKind::reconnect;
   const bool is_hedge = order.kind == AttemptKind::hedge;
   const BudgetRef& budget = is_hedge ? plan_.hedge.budget : plan_.budget;
-  bool extra = order.kind != AttemptKind::primary && !is_reconnect && !is_fallback && budget.state != nullptr;
+  const policy::Budget* extra = order.kind != AttemptKind::primary && !is_fallback ? budget.state : nullptr;
   bool elsewhere = is_fallback;
   if (is_reconnect) {
     require(++reconnects_ == 1, "I2 a second reconnect");
@@ -212,7 +275,7 @@ void ExchangeCheck::perform(const StartAttempt& order) {
     require(reconnecting_ && reconnecting_->endpoint == order.endpoint, "a reconnect to another endpoint");
     attempts_[reconnecting_from_].reason = Reason::reconnect;
     elsewhere = attempts_[reconnecting_from_].elsewhere;
-    extra = reconnecting_ && std::exchange(reconnecting_, std::nullopt)->extra;
+    extra = reconnecting_ ? std::exchange(reconnecting_, std::nullopt)->extra : nullptr;
   } else {
     if (reconnecting_) give_back(*reconnecting_);
     reconnecting_.reset();
@@ -224,17 +287,18 @@ void ExchangeCheck::perform(const StartAttempt& order) {
     require(counted_ - hedges_ - fallbacks_ <= (retries ? retry()->max_attempts : 1), "I2 too many attempts");
     require(!is_hedge || !plan_.observes, "I2 a hedge by a policy that only observes");
     require(!is_hedge || hedges_ <= plan_.hedge.config->max_hedges, "I2 too many hedges");
-    if (extra) {
-      if (const std::string why = ledger_.extra_began(budget, now_); !why.empty()) broken("I3 " + why);
+    if (extra != nullptr) {
+      const std::string why = ledger_.of(*extra).extra_began(*budget.config, budget.cost, now_);
+      if (!why.empty()) broken("I3 " + why);
     }
   }
   require(order.n == counted_, "an attempt bears the wrong number");
   if (!elsewhere) ledger_.attempt_began(order.endpoint);
   attempts_.push_back({.kind = order.kind,
                        .endpoint = order.endpoint,
+                       .extra = extra,
                        .started = now_,
                        .placed = !elsewhere,
-                       .extra = extra,
                        .elsewhere = elsewhere,
                        .n = static_cast<std::uint8_t>(counted_),
                        .reason = std::nullopt});
@@ -283,8 +347,7 @@ void ExchangeCheck::perform(const RelayResponse& order) {
   replaced_ = attempt.elsewhere;
   require(attempt.elsewhere == !order.fallback.empty(), "a response is marked wrongly");
   status_ = attempt.status;
-  const bool earns = plan_.budget.state != nullptr && plan_.budget.config->type == policy::BudgetType::success_credit;
-  if (earns && is_success(status_) && !attempt.elsewhere) earn_at_ = saturating_add(now_, kSettleAfterHead);
+  if (attempt.success && !attempt.elsewhere) earn_at_ = saturating_add(now_, kSettleAfterHead);
 }
 
 void ExchangeCheck::perform(const CloseDownstream&) {
@@ -325,29 +388,69 @@ void ExchangeCheck::perform(const StoreResponse& order) {
 void ExchangeCheck::check_end() {
   require(answered() || downstream_.has_value(), "I1 it ended without an answer and nobody had left");
   for (const Attempt& attempt : attempts_) require(attempt.state == State::over, "I4 it ended with an attempt left");
+  for (const AttemptRecord& entry : timeline_.attempts)
+    require(entry.ended, "I9 an attempt has no end in the timeline");
   require(timeline_.duration == now_ - start_, "I9 the duration is wrong");
   require(timeline_.outcome == outcome_of(timeline_.reason) || replaced_, "I9 reason and outcome disagree");
   if (answered()) require(timeline_.status == status_, "I9 the status is not what the client got");
+  const Waits& waits = timeline_.waits;
+  require(timeline_.queued == waits.cache + waits.rate_limit + waits.bulkhead + waits.adaptive_limit,
+          "I9 waits do not add up");
+  require(timeline_.queued <= timeline_.duration, "I9 it waited longer than it took");
+  require(std::string_view{"DUP-"}.find(timeline_.who) != std::string_view::npos, "I9 nobody can have ended it");
+  if (!timeline_.stop_reason) return;
+  require(is_stop_reason(*timeline_.stop_reason), "I9 no reason for which another attempt is not made");
+  const bool good = plan_.classifier == nullptr && timeline_.reason == Reason::success;
+  require(!good, "I9 a success does not say why there was no further attempt");
+}
+
+void ExchangeCheck::check_timeline() {
   if (timeline_.attempts.size() != attempts_.size()) return broken("I9 attempts are missing in the timeline");
-  for (std::size_t i = 0; i < attempts_.size(); ++i) check_record(timeline_.attempts[i], attempts_[i]);
+  for (std::size_t i = 0; i < attempts_.size(); ++i) {
+    check_record(timeline_.attempts[i], attempts_[i]);
+    if (timeline_.attempts[i].ended) note_ending(timeline_.attempts[i], attempts_[i]);
+  }
   Nanos last{0};
   for (const Decision& entry : timeline_.decisions) {
-    require(entry.at >= last && entry.at <= timeline_.duration, "I9 decisions are out of order");
+    require(entry.at >= last && entry.at <= now_ - start_, "I9 decisions are out of order");
     last = entry.at;
   }
 }
 
 void ExchangeCheck::check_record(const AttemptRecord& entry, const Attempt& attempt) {
-  require(entry.ended, "I9 an attempt has no end in the timeline");
+  require(entry.ended == attempt.settled, "I9 an attempt's end is not in the timeline when it ends");
   require(entry.kind == attempt.kind && entry.n == attempt.n, "I9 an attempt is recorded as another");
   require(entry.start == attempt.started - start_, "I9 an attempt's start is wrong");
-  require(entry.duration >= Nanos{0} && entry.start + entry.duration <= timeline_.duration, "I9 an end is too late");
   require(entry.status == attempt.status, "I9 an attempt's status is wrong");
+  if (!entry.ended) return;
+  require(entry.duration >= Nanos{0} && entry.start + entry.duration <= now_ - start_, "I9 an end is too late");
+  require(entry.connect == kAbsent || entry.connect <= entry.duration, "I9 it connected after its end");
   require(entry.ttfb == kAbsent || entry.ttfb <= entry.duration, "I9 the first byte is too late");
   if (attempt.reason && entry.reason != *attempt.reason) {
     broken("I9 an attempt ended by " + std::string{to_string(*attempt.reason)} + " and is recorded as " +
            std::string{to_string(entry.reason)});
   }
+}
+
+/// The outcome is the truth table's where no rule of the configuration's may have changed it.
+void ExchangeCheck::check_ending(const AttemptRecord& entry) {
+  if (is_abort(entry.reason)) return require(entry.outcome == policy::Outcome::abort, "I9 an abort is not one");
+  if (plan_.classifier != nullptr) return;
+  const policy::Classification usual =
+      entry.status != 0 ? policy::classify_status(entry.status) : policy::classify_fault(entry.reason);
+  require(entry.outcome == usual.outcome && entry.reason == usual.reason, "I9 an outcome is not that of its reason");
+}
+
+/// An attempt ends once.
+void ExchangeCheck::note_ending(const AttemptRecord& entry, Attempt& attempt) {
+  if (!std::exchange(attempt.noted, true)) {
+    check_ending(entry);
+    attempt.reason = entry.reason;
+    attempt.outcome = entry.outcome;
+    attempt.duration = entry.duration;
+  }
+  require(entry.reason == *attempt.reason && entry.outcome == attempt.outcome && entry.duration == attempt.duration,
+          "I9 an attempt ends twice");
 }
 
 /// A success counts when its body is complete, or five seconds after its head, unless it was cut at that very instant.
@@ -356,7 +459,11 @@ void ExchangeCheck::earn_if_due(bool closing) {
   const bool told = tick_ || live_attempts() == 0;
   if (!told) return;
   earn_at_ = kNever;
-  ledger_.request_succeeded(*plan_.budget.config);
+  for (const BudgetRef& budget : budgets()) {
+    if (budget.config->type == policy::BudgetType::success_credit) {
+      ledger_.of(*budget.state).request_succeeded(*budget.config);
+    }
+  }
 }
 
 void ExchangeCheck::broken(std::string what) {
@@ -382,19 +489,34 @@ void ExchangeCheck::settle(Attempt& attempt, std::optional<Reason> reason) {
 
 void ExchangeCheck::give_back(Attempt& attempt) {
   if (std::exchange(attempt.placed, false)) ledger_.attempt_over(attempt.endpoint);
-  if (std::exchange(attempt.extra, false)) ledger_.extra_over();
+  if (const auto* budget = std::exchange(attempt.extra, nullptr)) ledger_.of(*budget).extra_over();
+}
+
+/// Those that the request counts for: the one of its retries and that of its hedges, which may be the same.
+std::vector<BudgetRef> ExchangeCheck::budgets() const {
+  std::vector<BudgetRef> all;
+  if (plan_.budget.state != nullptr) all.push_back(plan_.budget);
+  const BudgetRef& hedges = plan_.hedge.budget;
+  if (hedges.state != nullptr && hedges.state != plan_.budget.state) all.push_back(hedges);
+  return all;
+}
+
+void ExchangeCheck::enter_loop() {
+  in_loop_ = true;
+  for (const BudgetRef& budget : budgets()) ledger_.of(*budget.state).request_entered(now_);
 }
 
 void ExchangeCheck::leave_loop() {
-  if (std::exchange(in_loop_, false)) ledger_.request_left();
+  if (!std::exchange(in_loop_, false)) return;
+  for (const BudgetRef& budget : budgets()) ledger_.of(*budget.state).request_left();
 }
 
 /// Why the exchange aborts an attempt now, as far as the fact tells.
 std::optional<Reason> ExchangeCheck::abort_reason(const Attempt& attempt) const {
   if (downstream_) return downstream_;
+  if (answering_) return Reason::hedge_lost;
   if (now_ >= max_duration_at_) return Reason::max_duration;
   if (now_ >= deadline_) return Reason::overall_timeout;
-  if (answering_) return Reason::hedge_lost;
   return attempt.state == State::connecting ? Reason::connect_timeout : Reason::attempt_timeout;
 }
 

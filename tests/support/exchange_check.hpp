@@ -6,12 +6,16 @@
 //
 //   I1 it ends once, and not after its deadline unless committed    I2 attempts within the limit, one reconnect
 //   I3 each extra attempt was within its budget's rule               I4 permits held are those of the live attempts
-//   I5 nothing starts at or after the deadline                       I7 what may not be sent twice is not
-//   I8 nothing starts after the commit                               I9 the timeline is complete and says what happened
+//   I5 nothing starts at or after the deadline                       I6 no attempt through an open circuit
+//   I7 what may not be sent twice is not                             I8 nothing starts after the commit
+//   I9 the timeline is complete and says what happened
+//
+// The timeline is held to I9 while it is written: what stands in it once is not changed any more.
 #pragma once
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "proxy/base/bounded_vec.hpp"
 #include "proxy/exchange/exchange.hpp"
@@ -33,6 +37,11 @@ class ExchangeCheck {
   std::size_t live_attempts() const;
   TimePoint deadline() const { return deadline_; }
   bool answered() const { return committed_ || replied_; }
+  bool finished() const { return finished_; }
+  /// It was let in: it has what counts requests.
+  bool inside() const { return !attempts_.empty() && !finished_; }
+  /// It is neither let in nor sent away, and may have a part of what it needs.
+  bool undecided() const { return attempts_.empty() && !answered() && !finished_; }
 
  private:
   enum class State : std::uint8_t { connecting, sending, awaiting, held, relaying, over };
@@ -41,15 +50,19 @@ class ExchangeCheck {
     exchange::AttemptKind kind{};
     State state = State::connecting;
     policy::EndpointId endpoint{};
+    const policy::Budget* extra = nullptr;  // whose permit it holds
     TimePoint started{};
     bool placed = true;      // counts on its endpoint
-    bool extra = false;      // holds a budget permit
     bool settled = false;    // how it ended is fixed
+    bool success = false;    // by its answer, as the policy classifies it
+    bool noted = false;      // its end stood in the timeline
     bool elsewhere = false;  // at the fallback's upstream, which no ledger counts
     bool kept_back = false;  // by an injected fault: the edge has not heard of it
     std::uint8_t n = 0;
     std::uint16_t status = 0;
     std::optional<Reason> reason;  // how it ended, as far as facts and orders tell
+    policy::Outcome outcome{};     // as the timeline had it when it ended
+    Nanos duration{0};
   };
 
   void take(const exchange::RequestReady&);
@@ -88,8 +101,13 @@ class ExchangeCheck {
   policy::EndpointId endpoint_of(const exchange::AttemptRecord& entry) const;
   void check_start(const exchange::StartAttempt& order);
   void check_resend(const exchange::StartAttempt& order);
+  void check_circuits(const exchange::StartAttempt& order);
+  void check_tick(TimePoint wakeup);
   void check_end();
+  void check_timeline();
   void check_record(const exchange::AttemptRecord& entry, const Attempt& attempt);
+  void check_ending(const exchange::AttemptRecord& entry);
+  void note_ending(const exchange::AttemptRecord& entry, Attempt& attempt);
   void earn_if_due(bool closing);
 
   void broken(std::string what);
@@ -100,7 +118,9 @@ class ExchangeCheck {
   void over(Attempt& attempt, std::optional<Reason> reason);
   void settle(Attempt& attempt, std::optional<Reason> reason);
   void give_back(Attempt& attempt);
+  void enter_loop();
   void leave_loop();
+  std::vector<exchange::BudgetRef> budgets() const;
   std::optional<Reason> abort_reason(const Attempt& attempt) const;
   const policy::RetryConfig* retry() const { return plan_.policy->retry ? &*plan_.policy->retry : nullptr; }
   bool resendable() const { return idempotent_ || (retry() != nullptr && retry()->non_idempotent); }
@@ -128,6 +148,7 @@ class ExchangeCheck {
   unsigned hedges_ = 0;   // of them
   unsigned fallbacks_ = 0;
   unsigned reconnects_ = 0;
+  unsigned late_ticks_ = 0;   // in a row that were not the last for their instant
   std::uint16_t status_ = 0;  // relayed or replied
   bool tick_ = false;
   bool answering_ = false;  // the fact is a response head

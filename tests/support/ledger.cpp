@@ -18,20 +18,19 @@ double seconds(Nanos duration) { return static_cast<double>(duration.count()) / 
 
 }  // namespace
 
-Ledger::Ledger(std::size_t endpoints, const policy::BudgetConfig& first)
-    : in_flight_(endpoints), tokens_(bucket_size(first)), credits_(first.capacity) {}
+BudgetAccount::BudgetAccount(const policy::Budget& state, const policy::BudgetConfig& first)
+    : state_(&state), tokens_(bucket_size(first)), credits_(first.capacity) {}
 
-void Ledger::request_entered(TimePoint now) {
+void BudgetAccount::request_entered(TimePoint now) {
   ++in_loop_;
-  ++requests_entered_;
   request_times_.push_back(now);
 }
 
-void Ledger::request_succeeded(const policy::BudgetConfig& config) {
+void BudgetAccount::request_succeeded(const policy::BudgetConfig& config) {
   credits_ = std::min(config.capacity, credits_ + config.success_credit);
 }
 
-std::string Ledger::window(const policy::BudgetConfig& config, TimePoint now) {
+std::string BudgetAccount::window(const policy::BudgetConfig& config, TimePoint now) {
   // Strict for both: a request that left the window an instant ago no longer counts, an extra at its edge still does.
   while (!request_times_.empty() && request_times_.front() <= now - config.window) request_times_.pop_front();
   while (!extra_times_.empty() && extra_times_.front() < now - config.window) extra_times_.pop_front();
@@ -42,7 +41,7 @@ std::string Ledger::window(const policy::BudgetConfig& config, TimePoint now) {
   return "window: " + std::to_string(extras) + " extras, " + std::to_string(allowed) + " allowed";
 }
 
-std::string Ledger::ratio(const policy::BudgetConfig& config) const {
+std::string BudgetAccount::ratio(const policy::BudgetConfig& config) const {
   const std::int64_t before = extras_ - 1;
   const std::int64_t all = in_loop_ + before;
   if (before < static_cast<std::int64_t>(config.min_concurrency)) return {};
@@ -50,7 +49,7 @@ std::string Ledger::ratio(const policy::BudgetConfig& config) const {
   return "ratio: " + std::to_string(before) + " extras of " + std::to_string(all) + " in flight";
 }
 
-std::string Ledger::tokens(const policy::BudgetConfig& config, double cost, TimePoint now) {
+std::string BudgetAccount::tokens(const policy::BudgetConfig& config, double cost, TimePoint now) {
   if (now > tokens_at_) {
     const double gained = seconds(now - tokens_at_) * config.refill_per_second;
     tokens_ = std::min(bucket_size(config), tokens_ + gained);
@@ -60,7 +59,7 @@ std::string Ledger::tokens(const policy::BudgetConfig& config, double cost, Time
   return tokens_ >= -1e-6 ? "" : "token_bucket: overdrawn by " + std::to_string(-tokens_);
 }
 
-std::string Ledger::credit(const policy::BudgetConfig& config, TimePoint now) {
+std::string BudgetAccount::credit(const policy::BudgetConfig& config, TimePoint now) {
   credits_ = std::min(credits_, config.capacity);
   if (credits_ >= config.retry_cost) {
     credits_ -= config.retry_cost;
@@ -73,21 +72,36 @@ std::string Ledger::credit(const policy::BudgetConfig& config, TimePoint now) {
   return "success_credit: only " + std::to_string(credits_) + " left";
 }
 
-std::string Ledger::extra_began(const exchange::BudgetRef& budget, TimePoint now) {
+std::string BudgetAccount::extra_began(const policy::BudgetConfig& config, double cost, TimePoint now) {
   ++extras_;
-  ++extras_begun_;
   extra_times_.push_back(now);
-  switch (budget.config->type) {
-    case policy::BudgetType::window: return window(*budget.config, now);
-    case policy::BudgetType::ratio: return ratio(*budget.config);
-    case policy::BudgetType::token_bucket: return tokens(*budget.config, budget.cost, now);
-    case policy::BudgetType::success_credit: return credit(*budget.config, now);
+  switch (config.type) {
+    case policy::BudgetType::window: return window(config, now);
+    case policy::BudgetType::ratio: return ratio(config);
+    case policy::BudgetType::token_bucket: return tokens(config, cost, now);
+    case policy::BudgetType::success_credit: return credit(config, now);
     case policy::BudgetType::unlimited: break;
   }
   return {};
 }
 
-std::string Ledger::compare(const policy::EndpointSet& set, const policy::Budget* budget) const {
+std::string BudgetAccount::compare() const {
+  if (state_->extras_in_flight() != extras_) {
+    return "budget counts " + std::to_string(state_->extras_in_flight()) + " extras, " + std::to_string(extras_) +
+           " are in flight";
+  }
+  if (state_->requests_in_flight() != in_loop_) {
+    return "budget counts " + std::to_string(state_->requests_in_flight()) + " requests, " + std::to_string(in_loop_) +
+           " are in their loop";
+  }
+  return {};
+}
+
+BudgetAccount& Ledger::of(const policy::Budget& state) {
+  return *std::ranges::find_if(budgets_, [&](const BudgetAccount& each) { return each.is_of(state); });
+}
+
+std::string Ledger::compare(const policy::EndpointSet& set) const {
   for (std::size_t i = 0; i < in_flight_.size(); ++i) {
     const std::int64_t counted = set.endpoints[i].state->in_flight.load();
     if (counted != in_flight_[i]) {
@@ -95,14 +109,8 @@ std::string Ledger::compare(const policy::EndpointSet& set, const policy::Budget
              std::to_string(in_flight_[i]) + " are";
     }
   }
-  if (budget == nullptr) return {};
-  if (budget->extras_in_flight() != extras_) {
-    return "budget counts " + std::to_string(budget->extras_in_flight()) + " extras, " + std::to_string(extras_) +
-           " are in flight";
-  }
-  if (budget->requests_in_flight() != in_loop_) {
-    return "budget counts " + std::to_string(budget->requests_in_flight()) + " requests, " + std::to_string(in_loop_) +
-           " are in their loop";
+  for (const BudgetAccount& budget : budgets_) {
+    if (std::string difference = budget.compare(); !difference.empty()) return difference;
   }
   return {};
 }

@@ -69,6 +69,7 @@ struct Given {
   exchange::Upstream upstream;
   std::optional<policy::BudgetConfig> budget_config;
   std::optional<policy::HedgeConfig> hedge_config;
+  std::optional<policy::BudgetConfig> hedge_budget_config;  // else hedges are on the budget of retries
   std::vector<policy::CircuitConfig> circuits;
   policy::Classifier classifier;
   std::vector<policy::RateLimitConfig> rate_limits;
@@ -158,6 +159,7 @@ struct Given {
   }
   Given& priority(Priority priority) { return facts.priority = priority, *this; }
   Given& hedge_method(std::string method) { return hedge_config->methods.push_back(std::move(method)), *this; }
+  Given& hedge_budget(const policy::BudgetConfig& config) { return hedge_budget_config = config, *this; }
   Given& first_head_wins() { return hedge_config->cancel_on_first_terminal = true, *this; }
   /// Answers 200 "plan b" instead of what `rule` matches.
   Given& fallback(policy::FallbackConfig rule) {
@@ -235,6 +237,10 @@ class Script {
     if (given_.hedge_config) {
       trigger_.emplace(*given_.hedge_config, 1);
       plan_.hedge = {.config = &*given_.hedge_config, .trigger = &*trigger_, .budget = plan_.budget};
+      if (given_.hedge_budget_config) {
+        hedge_budget_.emplace(*given_.hedge_budget_config, 1);
+        plan_.hedge.budget = {.name = "h", .config = &*given_.hedge_budget_config, .state = &*hedge_budget_};
+      }
     }
     for (const policy::CircuitConfig& config : given_.circuits) {
       exchange::CircuitRef& ref = plan_.circuits.emplace_back();
@@ -291,7 +297,9 @@ class Script {
       if (given_.chaos_config->abort) plan_.chaos.answer.status = given_.chaos_config->abort->status;
     }
     plan_.observes = given_.only_observes;
-    ledger_.emplace(set_.endpoints.size(), given_.budget_config.value_or(policy::BudgetConfig{}));
+    ledger_.emplace(set_.endpoints.size());
+    if (budget_) ledger_->add(*budget_, *given_.budget_config);
+    if (hedge_budget_) ledger_->add(*hedge_budget_, *given_.hedge_budget_config);
     check_.emplace(plan_, given_.facts, timeline_, *ledger_);
     exchange_.emplace(plan_, given_.facts, local_, timeline_);
   }
@@ -364,6 +372,7 @@ class Script {
   std::int64_t extras() const { return budget_ ? budget_->extras_in_flight() : 0; }
   std::int64_t requests_in_loop() const { return budget_ ? budget_->requests_in_flight() : 0; }
   policy::Budget& budget() { return *budget_; }
+  policy::Budget& hedge_budget() { return *hedge_budget_; }
   policy::CircuitBreaker& circuit(std::size_t index = 0) { return *circuits_[index]; }
   policy::HedgeTrigger& trigger() { return *trigger_; }
   policy::Bulkhead& bulkhead(std::size_t index = 0) { return *bulkheads_[index]; }
@@ -427,7 +436,7 @@ class Script {
       if (const auto* store = std::get_if<exchange::StoreResponse>(&order)) keep(*store, kStart + when);
     }
     std::string broken = check_->observe(kStart + when, fact, orders, *exchange_);
-    if (broken.empty()) broken = ledger_->compare(set_, budget_ ? &*budget_ : nullptr);
+    if (broken.empty()) broken = ledger_->compare(set_);
     if (!broken.empty()) fail(where, "at " + show(when) + " ms, " + show(fact) + ": " + broken);
     return orders;
   }
@@ -454,6 +463,7 @@ class Script {
   policy::EndpointSet set_;
   std::optional<policy::Budget> budget_;
   std::optional<policy::HedgeTrigger> trigger_;
+  std::optional<policy::Budget> hedge_budget_;
   std::vector<std::unique_ptr<policy::CircuitBreaker>> circuits_;
   /// Notes who is woken.
   struct Woken final : Wakeups {

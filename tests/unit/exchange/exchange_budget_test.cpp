@@ -140,4 +140,30 @@ TEST_SUITE("exchange") {
     s.finish(121ms);
     CHECK(credits(s) == 5);
   }
+
+  TEST_CASE("hedges that have a budget of their own are measured by the requests they belong to") {
+    const policy::BudgetConfig one_each{.type = policy::BudgetType::window, .max_rate = 1, .min_per_second = 0};
+    Script s{plain().hedge(50ms).hedge_budget(one_each)};
+    s.begin();
+    CHECK(s.hedge_budget().requests_in_flight() == 1);
+    s.at(50ms, tick(), "start 1 hedge e1");
+    CHECK(s.hedge_budget().extras_in_flight() == 1);
+    s.send(50ms, 1);
+    s.at(60ms, head(1, 200), "abort 0, relay 1");
+    CHECK(s.hedge_budget().requests_in_flight() == 0);
+    CHECK(s.hedge_budget().extras_in_flight() == 1);
+    s.at(61ms, done(1), "");
+    CHECK(s.hedge_budget().extras_in_flight() == 0);
+    s.finish(62ms);
+  }
+
+  TEST_CASE("a success earns credit for the hedges' own budget, too") {
+    Script s{retrying(2).budget(credit()).hedge(50ms).hedge_budget(credit())};
+    { const auto spent = s.hedge_budget().admit(credit(), 1, TimePoint{1h}); }
+    s.begin();
+    s.at(10ms, head(0, 200), "relay 0");
+    s.at(20ms, done(0), "");
+    CHECK(s.hedge_budget().available(credit(), TimePoint{1h}) == 7);
+    s.finish(21ms);
+  }
 }

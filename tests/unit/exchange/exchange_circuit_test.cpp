@@ -144,6 +144,28 @@ TEST_SUITE("exchange") {
     CHECK(script.circuit().state() == half_open);
   }
 
+  TEST_CASE("a request that is refused behind its circuit gives the probe back at once and teaches nothing") {
+    Given given = Given{plain()}.circuit(1).endpoints(1).bulkhead(1, 1, 1s);
+    given.circuits[0].counts = policy::Counts::request;
+    given.circuits[0].slow_call = {.threshold = 100ms, .rate = 0.5};
+    for (const bool client_leaves : {false, true}) {
+      Script script{given};
+      answer(script, 0ms, 503);
+      const auto taken = script.take_place();
+      script.at(11s, ready(), "");
+      CHECK(script.circuit().probes_out() == 1);
+      if (client_leaves) {
+        script.at(12s, client_gone(), "");
+      } else {
+        script.at(12s, tick(), "reply 503 bulkhead_queue_timeout retry-after 1000");
+      }
+      CHECK(script.circuit().probes_out() == 0);
+      CHECK(script.circuit().state() == half_open);
+      script.finish(13s);
+      CHECK(script.circuit().state() == half_open);
+    }
+  }
+
   TEST_CASE("while it probes others are refused") {
     Script script{Given{plain()}.circuit(1)};
     script.circuit().force_open();

@@ -150,12 +150,15 @@ TEST_SUITE("telemetry") {
     process.registry.listener_row(1, "outbound")->rejected[static_cast<std::size_t>(Reason::draining)].add();
     process.registry.upstream_row(0, "backend")->idle.add(2);
     process.registry.worker_row(1)->moved(Direction::upstream_out, 512);
+    process.registry.worker_row(0)->mirrors_dropped.add(1);
+    process.registry.worker_row(1)->mirrors_dropped.add(2);
     const std::string text = process.text();
     CHECK(has_line(text, R"(outrigger_downstream_connections{listener="outbound"} 2)"));
     CHECK(has_line(text, R"(outrigger_downstream_rejected_total{listener="outbound",reason="draining"} 1)"));
     CHECK(has_line(text, R"(outrigger_upstream_connections{upstream="backend",state="idle"} 2)"));
     CHECK(has_line(text, R"(outrigger_upstream_connections{upstream="backend",state="active"} 0)"));
     CHECK(has_line(text, R"(outrigger_bytes_total{direction="upstream_out"} 512)"));
+    CHECK(has_line(text, R"(outrigger_dropped_total{kind="mirror"} 3)"));
   }
 
   TEST_CASE("gauges of other parts are asked for at scrape time") {
