@@ -22,6 +22,7 @@ struct RunFlags {
   std::string config_file;
   std::string log_level;
   bool check_only = false;
+  bool allow_chaos = false;
 };
 
 int run(const RunFlags& flags) {
@@ -32,6 +33,7 @@ int run(const RunFlags& flags) {
   server::ServerOptions options;
   options.config_file = flags.config_file;
   if (!flags.log_level.empty()) options.log_level = flags.log_level;
+  options.allow_chaos = flags.allow_chaos;
   options.ready = [](const std::string& line) { std::cout << line << std::endl; };
   return server::Server(std::move(loaded.config), std::move(options)).run();
 }
@@ -47,6 +49,7 @@ int command_line(int argc, char** argv) {
   CLI::App* run_command = app.add_subcommand("run", "run the proxy");
   run_command->add_option("--config", flags.config_file, "the configuration file")->required();
   run_command->add_flag("--check-only", flags.check_only, "validate the configuration and exit");
+  run_command->add_flag("--allow-chaos", flags.allow_chaos, "let chaos act where the configuration has it enabled");
   run_command->add_option("--log-level", flags.log_level, "overrides telemetry.log.level")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
 

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "proxy/base/time.hpp"
 #include "proxy/telemetry/timeline_store.hpp"
 
 namespace outrigger::admin {
@@ -26,6 +27,21 @@ struct ReloadResult {
 
 /// What an operator may do to a circuit.
 enum class CircuitCommand : std::uint8_t { reset, force_open, force_close, automatic };
+
+/// What became of an order that concerns faults on purpose.
+struct ChaosResult {
+  enum class Kind : std::uint8_t {
+    done,
+    no_policy,  // there is none of that key
+    not_now,    // a switch is off; `errors` says which
+    not_valid,  // the block; `errors` says all that is wrong with it
+    no_order,   // there is none to be ended
+  };
+  Kind kind = Kind::done;
+  std::uint64_t generation = 0;  // in force from then on
+  std::int64_t until_us = 0;     // Unix time when it ends; 0: it has ended
+  std::vector<std::string> errors = {};
+};
 
 class AdminBackend {
  public:
@@ -60,6 +76,13 @@ class AdminBackend {
   virtual void drain() = 0;
   /// Acts on all circuits of that name and answers with what they are then, as `circuits_json`; nullopt: there is none.
   virtual std::optional<std::string> command_circuit(std::string_view name, CircuitCommand command) = 0;
+  /// Has the faults of a chaos block befall the requests of a policy for so long, in the place of what its own block
+  /// says; another order replaces it, and a reload leaves it in force. Every change makes a new generation of the
+  /// configuration, so that a timeline tells whether it was in force; the file's own stays what it is.
+  virtual void order_chaos(std::string_view policy, std::string_view yaml, Nanos ttl,
+                           std::function<void(ChaosResult)> done) = 0;
+  /// Ends an order before its time.
+  virtual void end_chaos(std::string_view policy, std::function<void(ChaosResult)> done) = 0;
   /// False for a level that does not exist.
   virtual bool set_log_level(std::string_view level) = 0;
 };

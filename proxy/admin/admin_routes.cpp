@@ -93,18 +93,51 @@ void get_timeline(const Call& call) {
   });
 }
 
+void write_errors(JsonWriter& writer, const std::vector<std::string>& errors) {
+  writer.key("errors").open('[');
+  for (const std::string& error : errors) writer.string(error);
+  writer.close(']');
+}
+
 void post_reload(const Call& call) {
   call.backend.reload([done = std::move(call.done)](const ReloadResult& result) {
     done(json(object([&](JsonWriter& writer) {
                 writer.key("generation").number(static_cast<std::int64_t>(result.generation));
-                if (result.ok) return;
-                writer.key("errors").open('[');
-                for (const std::string& error : result.errors) writer.string(error);
-                writer.close(']');
+                if (!result.ok) write_errors(writer, result.errors);
               }),
               result.ok ? 200 : 422));
   });
 }
+
+AdminResponse answer_to(const std::string& policy, const ChaosResult& result) {
+  switch (result.kind) {
+    case ChaosResult::Kind::done: break;
+    case ChaosResult::Kind::no_policy: return admin_error(404, "no such policy");
+    case ChaosResult::Kind::no_order: return admin_error(404, "no faults were ordered for that policy");
+    case ChaosResult::Kind::not_now: return admin_error(409, result.errors.front());
+    case ChaosResult::Kind::not_valid:
+      return json(object([&](JsonWriter& writer) { write_errors(writer, result.errors); }), 422);
+  }
+  return json(object([&](JsonWriter& writer) {
+    writer.key("policy").string(policy);
+    if (result.until_us != 0) writer.key("until").time(result.until_us);
+    writer.key("generation").number(static_cast<std::int64_t>(result.generation));
+  }));
+}
+
+auto answering(const Call& call) {
+  return [done = std::move(call.done), policy = std::string{call.named}](const ChaosResult& result) {
+    done(answer_to(policy, result));
+  };
+}
+
+void post_chaos(const Call& call) {
+  const auto ttl = parse_ttl(call.query);
+  if (!ttl) return call.done(admin_error(400, "ttl must be a duration from 1s to 24h"));
+  call.backend.order_chaos(call.named, call.body, *ttl, answering(call));
+}
+
+void delete_chaos(const Call& call) { call.backend.end_chaos(call.named, answering(call)); }
 
 void post_drain(const Call& call) {
   call.backend.drain();
@@ -152,6 +185,8 @@ constexpr Route kRoutes[] = {
     {"GET", "/upstreams", get_upstreams, "endpoints and what is on them"},
     {"GET", "/timelines", get_timelines, "recent requests: ?policy= reason= status= kind= min_ms= since= limit="},
     {"GET", "/timelines/{request_id}", get_timeline, "one request, by id"},
+    {"POST", "/chaos/{policy}", post_chaos, "?ttl=60s: the faults of the chaos block in the body, for so long"},
+    {"DELETE", "/chaos/{policy}", delete_chaos, "no more of those"},
     {"POST", "/drain", post_drain, "stop taking new work"},
     {"POST", "/log-level", post_log_level, "?level=debug|info|warn|error"},
 };
@@ -160,9 +195,9 @@ void get_index(const Call& call) {
   std::string list;
   for (const Route& route : kRoutes) {
     std::string line{route.method};
-    line.resize(5, ' ');
+    line.resize(7, ' ');
     line += route.path;
-    line.resize(std::max<std::size_t>(line.size() + 1, 36), ' ');
+    line.resize(std::max<std::size_t>(line.size() + 1, 38), ' ');
     list += line + std::string{route.text} + '\n';
   }
   call.done(text(std::move(list)));
@@ -231,15 +266,20 @@ void answer(const AdminRequest& request, std::span<const std::string> allowed_ho
   if (!host_allowed(request.host, allowed_hosts)) return done(admin_error(403, "Host is not an allowed name"));
   std::string_view query = request.target;
   const std::string_view path = take_until(query, '?');
-  const Route* const route =
-      std::ranges::find_if(kRoutes, [&](const Route& each) { return match(each, path).has_value(); });
-  if (route == std::end(kRoutes)) return done(admin_error(404, "no such call; GET / lists them"));
-  if (request.method != route->method) {
+  const Route* route = nullptr;
+  std::string allow;
+  for (const Route& each : kRoutes) {
+    if (!match(each, path)) continue;
+    allow += (allow.empty() ? "" : ", ") + std::string{each.method};
+    if (each.method == request.method) route = &each;
+  }
+  if (allow.empty()) return done(admin_error(404, "no such call; GET / lists them"));
+  if (route == nullptr) {
     AdminResponse refusal = admin_error(405, "the call takes another method");
-    refusal.allow = route->method;
+    refusal.allow = std::move(allow);
     return done(std::move(refusal));
   }
-  const bool changes = route->method == "POST";
+  const bool changes = route->method != "GET";
   if (changes && !request.origin.empty() && !own_origin(request.origin, request.host)) {
     return done(admin_error(403, "Origin is foreign"));
   }

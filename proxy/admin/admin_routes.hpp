@@ -2,7 +2,7 @@
 //
 // What the admin API answers, apart from sockets: one table of calls, who may make them, and the form of each answer.
 // A browser on the same machine is the threat: a Host that is a name we do not know (DNS rebinding) and a changing call
-// from a foreign page (CSRF) are refused before anything is looked up. GET only reads, POST changes.
+// from a foreign page (CSRF) are refused before anything is looked up. GET only reads, POST and DELETE change.
 //
 // Threads: the control thread; `done` is called once, possibly before `answer` returns.
 #pragma once
@@ -29,7 +29,7 @@ struct AdminResponse {
   unsigned status = 200;
   std::string_view content_type = "application/json";
   std::string body;
-  std::string_view allow;  // with 405: the method that the call takes
+  std::string allow;  // with 405: the methods that the call takes
 };
 
 using AdminDone = std::function<void(AdminResponse)>;

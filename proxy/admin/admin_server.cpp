@@ -124,7 +124,7 @@ class AdminSession : public std::enable_shared_from_this<AdminSession> {
     response_.set(http::field::cache_control, "no-store");
     response_.set("X-Content-Type-Options", "nosniff");
     if (!answer.allow.empty()) {
-      response_.set(http::field::allow, beast::string_view{answer.allow.data(), answer.allow.size()});
+      response_.set(http::field::allow, answer.allow);
     }
     response_.keep_alive(keep_alive_);
     response_.prepare_payload();

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
+#include <variant>
 
 #include "proxy/base/reason.hpp"
+#include "proxy/config/scalars.hpp"
 #include "proxy/telemetry/wall_time.hpp"
 
 namespace outrigger::admin {
@@ -106,6 +109,19 @@ std::string parameter(std::string_view query, std::string_view name) {
     if (take_until(value, '=') == name) return decoded(value);
   }
   return {};
+}
+
+std::optional<Nanos> parse_ttl(std::string_view query) {
+  std::string text = "1m";
+  while (!query.empty()) {
+    std::string_view value = take_until(query, '&');
+    if (take_until(value, '=') != "ttl") return std::nullopt;
+    text = decoded(value);
+  }
+  const config::Parsed<Nanos> parsed = config::parse_duration(text);
+  const Nanos* const ttl = std::get_if<Nanos>(&parsed);
+  if (ttl == nullptr || *ttl < std::chrono::seconds{1} || *ttl > std::chrono::hours{24}) return std::nullopt;
+  return *ttl;
 }
 
 std::optional<std::string> parse_query(std::string_view query, TimelineQuery& asked) {

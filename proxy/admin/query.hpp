@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "proxy/base/time.hpp"
 #include "proxy/telemetry/timeline_store.hpp"
 
 namespace outrigger::admin {
@@ -32,5 +33,9 @@ struct TimelineQuery {
 /// Reads `policy reason status kind min_ms since limit`; a parameter without a value asks for nothing.
 /// Errors: the name of the first parameter that is unknown or has a bad value.
 std::optional<std::string> parse_query(std::string_view query, TimelineQuery& asked);
+
+/// Reads `ttl`, from 1s to 24h, one minute where it is not given; nullopt: it is something else, or something else is
+/// asked for.
+std::optional<Nanos> parse_ttl(std::string_view query);
 
 }  // namespace outrigger::admin

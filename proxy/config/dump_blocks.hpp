@@ -17,6 +17,7 @@ nlohmann::ordered_json to_json(const policy::BulkheadConfig& bulkhead);
 nlohmann::ordered_json to_json(const policy::AdaptiveLimitConfig& limit);
 nlohmann::ordered_json to_json(const policy::AdaptiveThrottleConfig& throttle);
 nlohmann::ordered_json to_json(const policy::Classifier& classifier);
+nlohmann::ordered_json to_json(const ChaosBlock& chaos);
 nlohmann::ordered_json to_json(const PolicyConfig& policy);
 
 }  // namespace outrigger::config

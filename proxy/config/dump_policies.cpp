@@ -158,15 +158,6 @@ ordered_json to_json(const policy::ChaosAbort& abort) {
   return out;
 }
 
-ordered_json to_json(const ChaosBlock& block) {
-  const policy::ChaosConfig& chaos = block.chaos;
-  ordered_json out = {{"seed", chaos.seed}, {"match", to_json(block.match)}};
-  if (chaos.delay) out["delay"] = to_json(*chaos.delay);
-  if (chaos.abort) out["abort"] = to_json(*chaos.abort);
-  if (chaos.until_us != 0) out["until"] = format_timestamp(chaos.until_us);
-  return out;
-}
-
 ordered_json to_json(const policy::ClassifierRule& rule) {
   ordered_json when = ordered_json::object();
   if (rule.status) when["status"] = format_statuses(*rule.status);
@@ -310,6 +301,15 @@ ordered_json to_json(const policy::AdaptiveThrottleConfig& throttle) {
 ordered_json to_json(const policy::Classifier& classifier) {
   ordered_json out = ordered_json::array();
   for (const policy::ClassifierRule& rule : classifier) out.push_back(to_json(rule));
+  return out;
+}
+
+ordered_json to_json(const ChaosBlock& block) {
+  const policy::ChaosConfig& chaos = block.chaos;
+  ordered_json out = {{"seed", chaos.seed}, {"match", to_json(block.match)}};
+  if (chaos.delay) out["delay"] = to_json(*chaos.delay);
+  if (chaos.abort) out["abort"] = to_json(*chaos.abort);
+  if (chaos.until_us != 0) out["until"] = format_timestamp(chaos.until_us);
   return out;
 }
 

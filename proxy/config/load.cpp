@@ -221,4 +221,24 @@ LoadResult load_text(std::string_view text, const std::string& filename, const E
   return Loader(filename, environment, accept).from_text(text);
 }
 
+std::variant<ChaosBlock, Diagnostics> load_chaos(std::string_view text, const std::string& filename,
+                                                 const std::string& policy, const Config& config) {
+  Findings findings(filename);
+  Document document;
+  document.file = filename;
+  ChaosBlock chaos;
+  if (parse_yaml(text, document, findings.diagnostics())) {
+    resolve(
+        document, [](const std::string&) { return std::nullopt; }, findings.diagnostics());
+    const std::string path = "policies." + policy + ".chaos";
+    findings.saw(path, document.root->place);
+    Block block(findings, "chaos", {document.root, path, document.root->place});
+    read_chaos(block, chaos);
+    block.finish();
+    check_chaos(config, chaos, path, findings);
+  }
+  if (findings.diagnostics().empty()) return chaos;
+  return findings.sorted({filename});
+}
+
 }  // namespace outrigger::config

@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 
 #include "proxy/config/diagnostic.hpp"
 #include "proxy/config/schema.hpp"
@@ -44,5 +45,10 @@ LoadResult load_file(const std::string& path, const Environment& environment = p
 /// Reads a text as if it were the file `filename`; includes are looked for beside that.
 LoadResult load_text(std::string_view text, const std::string& filename,
                      const Environment& environment = process_environment, Accept accept = Accept::served);
+
+/// Reads a text as if it were the chaos block of that policy in a file with the rest of `config`; the environment has
+/// no part in it. Errors: all that is wrong with it.
+std::variant<ChaosBlock, Diagnostics> load_chaos(std::string_view text, const std::string& filename,
+                                                 const std::string& policy, const Config& config);
 
 }  // namespace outrigger::config

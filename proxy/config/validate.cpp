@@ -30,10 +30,22 @@ class Validator {
     for (const auto& [key, policy] : config_.policies) {
       const std::string path = join_path("policies", key);
       if (policy.fallback) check_upstream_name(policy.fallback->upstream, path + ".fallback.upstream");
-      if (policy.chaos) check_chaos_match(*policy.chaos, path + ".chaos.match");
+      if (policy.chaos) check_chaos(*policy.chaos, path + ".chaos");
     }
     check_policies(config_, findings_);
     check_unused();
+  }
+
+  /// Patterns of a chaos block are judged like those of a route.
+  void check_chaos(const ChaosBlock& chaos, const std::string& path) {
+    const std::string match = path + ".match.";
+    check_listener_names(chaos.match, match + "listener");
+    const auto table = http::build_route_table({chaos.match});
+    const auto* errors = std::get_if<std::vector<http::RouteError>>(&table);
+    if (errors == nullptr) return;
+    for (const http::RouteError& wrong : *errors) {
+      if (findings_.sound(match + wrong.key)) error(match + wrong.key, wrong.message);
+    }
   }
 
  private:
@@ -163,17 +175,6 @@ class Validator {
     return by;
   }
 
-  /// Patterns of a chaos block are judged like those of a route.
-  void check_chaos_match(const ChaosBlock& chaos, const std::string& path) {
-    check_listener_names(chaos.match, path + ".listener");
-    const auto table = http::build_route_table({chaos.match});
-    const auto* errors = std::get_if<std::vector<http::RouteError>>(&table);
-    if (errors == nullptr) return;
-    for (const http::RouteError& wrong : *errors) {
-      if (findings_.sound(path + "." + wrong.key)) error(path + "." + wrong.key, wrong.message);
-    }
-  }
-
   void check_unused() {
     if (!findings_.sound("routes")) return;
     if (config_.routes.empty()) warning("routes", "no routes: every request is answered with 404");
@@ -207,5 +208,9 @@ class Validator {
 }  // namespace
 
 void validate(const Config& config, Findings& findings) { Validator(config, findings).run(); }
+
+void check_chaos(const Config& config, const ChaosBlock& chaos, const std::string& path, Findings& findings) {
+  Validator(config, findings).check_chaos(chaos, path);
+}
 
 }  // namespace outrigger::config

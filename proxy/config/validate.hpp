@@ -5,6 +5,8 @@
 // out where a value it compares was refused already.
 #pragma once
 
+#include <string>
+
 #include "proxy/config/findings.hpp"
 #include "proxy/config/schema.hpp"
 
@@ -15,5 +17,8 @@ void validate(const Config& config, Findings& findings);
 
 /// The part of it that is about policies and what they refer to.
 void check_policies(const Config& config, Findings& findings);
+
+/// The part of it that is about one chaos block, which stands at `path`.
+void check_chaos(const Config& config, const ChaosBlock& chaos, const std::string& path, Findings& findings);
 
 }  // namespace outrigger::config

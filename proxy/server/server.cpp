@@ -21,6 +21,7 @@
 #include "proxy/net/clock.hpp"
 #include "proxy/net/exchange_driver.hpp"
 #include "proxy/net/socket_address.hpp"
+#include "proxy/server/chaos_orders.hpp"
 #include "proxy/server/cpus.hpp"
 #include "proxy/server/state_views.hpp"
 #include "proxy/server/version.hpp"
@@ -103,7 +104,8 @@ Server::Server(config::Config config, ServerOptions options)
       log_(log_config(first_config_, options_), worker_count_, &net::wall_now_us),
       registry_(worker_count_, {wakeups_, cache_memory_, &net::entropy}),
       timer_(io_.get_executor()),
-      clock_(io_.get_executor()) {}
+      clock_(io_.get_executor()),
+      chaos_clock_(io_.get_executor()) {}
 
 Server::~Server() = default;
 
@@ -116,7 +118,7 @@ int Server::run() {
   }
   watch_signals();
   std::vector<std::string> errors;
-  snapshot_ = build(first_config_, errors);
+  snapshot_ = build(first_config_, {}, resolve_all(first_config_, log_.control()), errors);
   if (!snapshot_) {
     for (const std::string& error : errors) std::cerr << "outrigger: " << error << '\n';
     return 1;
@@ -137,6 +139,7 @@ int Server::run() {
   const std::string ready = ready_line();
   log_.control().write(telemetry::LogLevel::info, "ready",
                        {{"version", kVersion}, {"instance", instance_}, {"workers", std::int64_t{worker_count_}}});
+  log_chaos();
   if (options_.ready) options_.ready(ready);
   io_.run();
   admin_->stop();
@@ -249,10 +252,11 @@ std::string Server::ready_line() const {
 
 // ---- configuration ----------------------------------------------------------------------------
 
-std::shared_ptr<const config::Snapshot> Server::build(config::Config config, std::vector<std::string>& errors) {
-  const auto resolved = resolve_all(config, log_.control());
+std::shared_ptr<const config::Snapshot> Server::build(config::Config config, config::ChaosOrders orders,
+                                                      const Resolved& resolved, std::vector<std::string>& errors) {
   const std::uint64_t generation = snapshot_ ? snapshot_->generation + 1 : 1;
-  auto built = config::build_snapshot(std::move(config), instance_, generation, resolved, registry_);
+  auto built = config::build_snapshot(std::move(config), instance_, generation, resolved, registry_,
+                                      {.allowed = options_.allow_chaos, .orders = std::move(orders)});
   if (auto* failed = std::get_if<std::vector<std::string>>(&built)) {
     errors = std::move(*failed);
     return nullptr;
@@ -289,7 +293,13 @@ void Server::reload(std::function<void(admin::ReloadResult)> done) {
   }
   if (errors.empty()) errors = unchangeable(loaded.config);
   std::shared_ptr<const config::Snapshot> next;
-  if (errors.empty()) next = build(std::move(loaded.config), errors);
+  config::ChaosOrders orders = chaos_orders_;
+  std::vector<std::string> ended;
+  if (errors.empty()) {
+    ended = drop_ended(orders, loaded.config, net::wall_now_us());
+    const Resolved resolved = resolve_all(loaded.config, log_.control());
+    next = build(std::move(loaded.config), orders, resolved, errors);
+  }
   config_levels_.last_reload_unix_seconds = static_cast<double>(net::wall_now_us()) / 1e6;
   config_levels_.last_reload_success = next != nullptr;
   last_errors_ = errors;
@@ -306,21 +316,33 @@ void Server::reload(std::function<void(admin::ReloadResult)> done) {
     log_.control().write(telemetry::LogLevel::info, "another structure: the state begins anew",
                          {{"kind", renewed.kind}, {"name", renewed.name}});
   }
-  snapshot_ = next;
-  config_levels_.generation = next->generation;
-  account_.set_limit(next->config.buffer_memory_bytes);
   log_.control().write(telemetry::LogLevel::info, "reloaded",
                        {{"generation", static_cast<std::int64_t>(next->generation)}});
+  for (const std::string& policy : ended) {
+    log_.control().write(telemetry::LogLevel::warn, "ordered faults ended with the reload", {{"policy", policy}});
+  }
+  publish(std::move(next), std::move(orders), [done = std::move(done)](std::uint64_t generation) {
+    done({true, generation, {}});
+  });
+}
 
+/// Puts a snapshot in force; `done` is called with its generation once it is on every worker.
+void Server::publish(std::shared_ptr<const config::Snapshot> next, config::ChaosOrders orders,
+                     std::function<void(std::uint64_t)> done) {
+  snapshot_ = next;
+  chaos_orders_ = std::move(orders);
+  config_levels_.generation = next->generation;
+  account_.set_limit(next->config.buffer_memory_bytes);
   config::take_effect(*next, net::steady_now());
   tick_circuits();
-  // The answer is given once every worker has it in force.
+  watch_chaos();
+  log_chaos();
   auto waiting = std::make_shared<std::size_t>(workers_.size());
   for (auto& worker : workers_) {
     worker->post([this, w = worker.get(), next, waiting, done] {
       w->use(next);
       net::asio::post(io_, [waiting, done, next] {
-        if (--*waiting == 0) done({true, next->generation, {}});
+        if (--*waiting == 0) done(next->generation);
       });
     });
   }
@@ -429,7 +451,7 @@ std::string Server::config_json() {
                         {"last_errors", last_errors_},
                         {"instance", instance_},
                         {"workers", worker_count_},
-                        {"config", config::to_json(snapshot_->config)}};
+                        {"config", effective_config()}};
   return document.dump(2);
 }
 
@@ -475,18 +497,19 @@ std::string Server::upstreams_json() {
 }
 
 std::string Server::policies_json() {
-  ordered_json all = config::to_json(snapshot_->config)["policies"];
+  const ordered_json all = effective_config()["policies"];
   ordered_json list = ordered_json::array();
-  for (auto& [key, policy] : all.items()) {
+  for (auto& [key, shown] : all.items()) {
+    ordered_json policy = shown;
     policy["key"] = key;
     policy["state"] = view_policy(*snapshot_, key, net::steady_now());
-    list.push_back(policy);
+    list.push_back(std::move(policy));
   }
   return ordered_json{{"policies", std::move(list)}}.dump();
 }
 
 std::optional<std::string> Server::policy_json(std::string_view key) {
-  const ordered_json all = config::to_json(snapshot_->config)["policies"];
+  const ordered_json all = effective_config()["policies"];
   const auto found = all.find(std::string(key));
   if (found == all.end()) return std::nullopt;
   ordered_json policy = *found;

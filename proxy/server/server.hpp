@@ -19,6 +19,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "proxy/admin/admin_backend.hpp"
 #include "proxy/admin/admin_server.hpp"
 #include "proxy/config/load.hpp"
@@ -35,6 +37,7 @@ namespace outrigger::server {
 struct ServerOptions {
   std::string config_file;
   std::optional<std::string> log_level;  // overrides the file's
+  bool allow_chaos = false;              // one of the two switches of faults on purpose
   /// Called with the ready line (JSON) once everything listens.
   std::function<void(const std::string&)> ready;
 };
@@ -71,19 +74,33 @@ class Server final : private admin::AdminBackend {
   void reload(std::function<void(admin::ReloadResult)> done) override;
   std::optional<std::string> command_circuit(std::string_view name, admin::CircuitCommand command) override;
   void drain() override { begin_drain(false, false); }
+  void order_chaos(std::string_view policy, std::string_view yaml, Nanos ttl,
+                   std::function<void(admin::ChaosResult)> done) override;
+  void end_chaos(std::string_view policy, std::function<void(admin::ChaosResult)> done) override;
   bool set_log_level(std::string_view level) override;
 
   bool open_listeners();
   bool open_admin();
   void make_workers();
   void make_export();
-  std::shared_ptr<const config::Snapshot> build(config::Config config, std::vector<std::string>& errors);
+  using Resolved = std::vector<std::vector<config::ResolvedEndpoint>>;
+  std::shared_ptr<const config::Snapshot> build(config::Config config, config::ChaosOrders orders,
+                                                const Resolved& resolved, std::vector<std::string>& errors);
+  void publish(std::shared_ptr<const config::Snapshot> next, config::ChaosOrders orders,
+               std::function<void(std::uint64_t)> done);
   std::vector<std::string> unchangeable(const config::Config& next) const;
   std::string ready_line() const;
   void watch_signals();
   void on_signal(int signal);
 
   void ask(Worker& worker, std::function<void()> task);
+
+  // Faults on purpose (server_chaos.cpp).
+  std::string why_no_chaos() const;
+  void put_in_force(config::ChaosOrders orders, std::function<void(std::uint64_t)> done);
+  void watch_chaos();
+  void log_chaos();
+  nlohmann::ordered_json effective_config() const;
 
   void tick_circuits();
   void begin_drain(bool at_once, bool then_exit);
@@ -106,6 +123,7 @@ class Server final : private admin::AdminBackend {
   CacheMemory cache_memory_{account_};
   config::StateRegistry registry_;
   std::shared_ptr<const config::Snapshot> snapshot_;
+  config::ChaosOrders chaos_orders_;
   Worker::Workers workers_;
   std::vector<std::string> listening_;  // the addresses that were bound, by listener
   std::unique_ptr<telemetry::PrometheusExport> export_;
@@ -113,7 +131,8 @@ class Server final : private admin::AdminBackend {
   struct Signals;
   std::unique_ptr<Signals> signals_;
   net::SteadyTimer timer_;
-  net::SteadyTimer clock_;  // of circuits
+  net::SteadyTimer clock_;        // of circuits
+  net::SteadyTimer chaos_clock_;  // of ordered faults
   Rng rng_{net::entropy()};
 
   Stage stage_ = Stage::starting;

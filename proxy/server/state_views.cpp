@@ -190,7 +190,7 @@ ordered_json view_policy(const Snapshot& snapshot, std::string_view key, TimePoi
     out["cache"] = {{"entries", cache.entries()}, {"bytes", cache.bytes()}, {"waiting", cache.waiting()}};
   }
   if (const auto found = snapshot.chaos.find(name); found != snapshot.chaos.end()) {
-    out["chaos"] = {{"rolls", found->second.state->rolls()}};
+    out["chaos"] = {{"rolls", found->second.state->rolls()}, {"ordered", snapshot.chaos_orders.contains(name)}};
   }
   return out;
 }

@@ -165,7 +165,9 @@ RouteRows route_rows(MetricRegistry& registry, std::uint32_t worker, const excha
   RouteRows rows;
   rows.policy = registry.policy_row(worker, policy);
   if (plan.upstream != nullptr) rows.attempts = registry.attempt_row(worker, policy, plan.upstream->name);
-  if (plan.fallback.config != nullptr) rows.fallbacks = registry.fallback_row(worker, policy);
+  // An answer that a cache keeps for bad times is a fallback, too.
+  const bool keeps_stale = plan.cache.config != nullptr && plan.cache.config->stale_if_error > Nanos{0};
+  if (plan.fallback.config != nullptr || keeps_stale) rows.fallbacks = registry.fallback_row(worker, policy);
   if (plan.fallback.upstream != nullptr) {
     rows.fallback_upstream = plan.fallback.upstream->name;
     rows.fallback_attempts = registry.fallback_attempt_row(worker, policy, rows.fallback_upstream);

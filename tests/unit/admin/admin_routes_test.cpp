@@ -76,8 +76,9 @@ TEST_SUITE("admin") {
     Api api;
     const AdminResponse response = api.get("/");
     CHECK(response.status == 200);
-    for (const char* call : {"/healthz", "/metrics", "/timelines", "/reload", "/drain", "/log-level",
-                             "/config/validate", "/policies/{key}", "/circuits/{name}/force_open"}) {
+    for (const char* call :
+         {"/healthz", "/metrics", "/timelines", "/reload", "/drain", "/log-level", "/config/validate",
+          "/policies/{key}", "/circuits/{name}/force_open", "DELETE /chaos/{policy}"}) {
       CAPTURE(call);
       CHECK(response.body.find(call) != std::string::npos);
     }
@@ -106,6 +107,67 @@ TEST_SUITE("admin") {
     CHECK(response.allow == "GET");
     CHECK(api.send({"DELETE", "/reload", {}, {}, {}}).status == 405);
     CHECK(api.backend.reloads == 0);
+    CHECK(api.get("/chaos/payments.Charge").allow == "POST, DELETE");
+    CHECK(api.backend.chaos_of.empty());
+  }
+
+  TEST_CASE("faults are ordered for a policy and a time, and ended") {
+    Api api;
+    api.backend.chaos_result.until_us = 1'714'566'896'000'000;
+    AdminResponse response = api.post("/chaos/payments.Charge?ttl=90s", "seed: 4");
+    CHECK(response.status == 200);
+    CHECK(json::parse(response.body) ==
+          json{{"policy", "payments.Charge"}, {"until", "2024-05-01T12:34:56.000000Z"}, {"generation", 8}});
+    CHECK(api.backend.chaos_of == "payments.Charge");
+    CHECK(api.backend.chaos_block == "seed: 4");
+    CHECK(api.backend.chaos_ttl == 90s);
+    api.backend.chaos_result.until_us = 0;
+    response = api.send({"DELETE", "/chaos/a%2Eb", {}, {}, {}});
+    CHECK(response.status == 200);
+    CHECK(json::parse(response.body) == json{{"policy", "a.b"}, {"generation", 8}});
+    CHECK(api.backend.chaos_ended == "a.b");
+  }
+
+  TEST_CASE("the time of ordered faults is a minute unless it says something from a second to a day") {
+    Api api;
+    CHECK(api.post("/chaos/a").status == 200);
+    CHECK(api.backend.chaos_ttl == 1min);
+    for (const auto& [text, ttl] : {std::pair{"1s", Nanos{1s}}, {"24h", Nanos{24h}}, {"1%2E5s", Nanos{1500ms}}}) {
+      CAPTURE(text);
+      CHECK(api.post("/chaos/a?ttl=" + std::string{text}).status == 200);
+      CHECK(api.backend.chaos_ttl == ttl);
+    }
+    api.backend.chaos_of.clear();
+    for (const char* query : {"ttl=", "ttl=0", "ttl=60", "ttl=999ms", "ttl=24.1h", "ttl=-1s", "tll=5s", "ttl=1s&x=1"}) {
+      CAPTURE(query);
+      CHECK(api.post("/chaos/a?" + std::string{query}).status == 400);
+    }
+    CHECK(api.backend.chaos_of.empty());
+  }
+
+  TEST_CASE("an order that is refused says why") {
+    using Kind = ChaosResult::Kind;
+    Api api;
+    const auto refuse = [&](Kind kind) {
+      api.backend.chaos_result = {.kind = kind, .errors = {"one", "two"}};
+      const AdminResponse response = api.post("/chaos/a");
+      return std::pair{response.status, json::parse(response.body)};
+    };
+    CHECK(refuse(Kind::no_policy).first == 404);
+    CHECK(refuse(Kind::no_order).first == 404);
+    CHECK(refuse(Kind::not_now).first == 409);
+    CHECK(refuse(Kind::not_now).second["error"] == "one");
+    CHECK(refuse(Kind::not_valid).first == 422);
+    CHECK(refuse(Kind::not_valid).second["errors"] == json{"one", "two"});
+  }
+
+  TEST_CASE("a foreign page may neither order faults nor end them") {
+    Api api;
+    for (const char* method : {"POST", "DELETE"}) {
+      CHECK(api.send({method, "/chaos/a", {}, "https://evil.example", {}}).status == 403);
+    }
+    CHECK(api.backend.chaos_of.empty());
+    CHECK(api.backend.chaos_ended.empty());
   }
 
   TEST_CASE("a Host that is neither an address nor localhost nor allowed is refused") {

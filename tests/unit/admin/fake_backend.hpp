@@ -23,6 +23,11 @@ struct FakeBackend final : AdminBackend {
   bool drained = false;
   std::string circuit;
   std::optional<CircuitCommand> command;
+  std::string chaos_of;
+  std::string chaos_block;
+  std::string chaos_ended;
+  Nanos chaos_ttl{0};
+  ChaosResult chaos_result{.generation = 8};
   bool answer_later = false;
   std::function<void()> later;
   std::function<void()> on_asked = [] {};  // for timelines
@@ -68,6 +73,17 @@ struct FakeBackend final : AdminBackend {
     circuit = name;
     command = asked;
     return R"({"circuits":[{"state":"open"}]})";
+  }
+  void order_chaos(std::string_view policy, std::string_view yaml, Nanos ttl,
+                   std::function<void(ChaosResult)> done) override {
+    chaos_of = policy;
+    chaos_block = yaml;
+    chaos_ttl = ttl;
+    done(chaos_result);
+  }
+  void end_chaos(std::string_view policy, std::function<void(ChaosResult)> done) override {
+    chaos_ended = policy;
+    done(chaos_result);
   }
   bool set_log_level(std::string_view level) override {
     if (level != "debug") return false;

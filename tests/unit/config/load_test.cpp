@@ -116,6 +116,52 @@ TEST_SUITE("config") {
                 "comma, quote the value)"});
   }
 
+  TEST_CASE("a chaos block by itself is read as if it stood in its policy") {
+    const Config config = load(Sample{}.text()).config;
+    const auto read = load_chaos("seed: 7\ndelay: {probability: 10%, fixed: 5ms}\nmatch: {listener: in}\n", "body",
+                                 "default", config);
+    REQUIRE(std::holds_alternative<ChaosBlock>(read));
+    const ChaosBlock& chaos = std::get<ChaosBlock>(read);
+    CHECK(chaos.chaos.seed == 7);
+    CHECK(chaos.chaos.delay->min == std::chrono::milliseconds{5});
+    CHECK(chaos.match.listeners == std::vector<std::string>{"in"});
+    CHECK(std::holds_alternative<ChaosBlock>(
+        load_chaos(R"({"abort": {"probability": 1, "kind": "reset"}})", "body", "default", config)));
+  }
+
+  TEST_CASE("a wrong chaos block by itself is told with the words of the file") {
+    const Config config = load(Sample{}.text()).config;
+    const auto wrong = [&](std::string_view text) {
+      const auto read = load_chaos(text, "body", "p.Key", config);
+      Lines lines;
+      if (const auto* found = std::get_if<Diagnostics>(&read)) {
+        for (const Diagnostic& diagnostic : *found) lines.push_back(to_string(diagnostic));
+      }
+      return lines;
+    };
+    const std::string block = "abort: {probability: 2, status: 99}\nmatch: {listener: inn, path_regex: '('}\nsed: 1\n";
+    Lines in_file;
+    for (std::string line : findings_in("policies:\n  p.Key:\n    chaos:\n      " + [&] {
+           std::string indented = block;
+           for (std::size_t at = 0; (at = indented.find('\n', at)) != indented.size() - 1; ++at) {
+             indented.insert(at + 1, "      ");
+           }
+           return indented;
+         }())) {
+      if (line.find("warning") == std::string::npos) in_file.push_back(line.substr(line.find(" error: ")));
+    }
+    Lines by_itself;
+    for (const std::string& line : wrong(block)) by_itself.push_back(line.substr(line.find(" error: ")));
+    CHECK(by_itself.size() == 5);
+    CHECK(by_itself == in_file);
+    CHECK(wrong(block)[0].starts_with("body:1:22: error: policies.p.Key.chaos.abort.probability: "));
+    CHECK(wrong("") == Lines{"body:1:1: error: the file is empty"});
+    CHECK(wrong("delay").size() == 1);
+    CHECK(wrong("- a").size() == 1);
+    CHECK(wrong("a: b: c").size() == 1);
+    CHECK(wrong("match: {path: '${HOME}'}").size() == 1);
+  }
+
   TEST_CASE("what the language knows and this version does not do is refused by name") {
     const auto refuses = [](const Sample& sample, const std::string& path) {
       const Lines lines = findings(sample.text());

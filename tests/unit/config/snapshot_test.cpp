@@ -430,7 +430,8 @@ TEST_SUITE("config") {
     const SnapshotPtr snapshot = process.load_parts(
         "up: {endpoints: ['127.0.0.1:1']}", "{match: {path: /a}, policy: a, upstream: up}, {policy: b, upstream: up}",
         "bulkheads: {shared: {max_concurrent: 1}}\ncircuits: {c: {}}\nrate_limits: {r: {}}\n"
-        "budgets: {extra: {type: ratio}}\npolicies: {a: {bulkhead: shared, circuit: c, rate_limit: r, retry: {budget: extra}, "
+        "budgets: {extra: {type: ratio}}\npolicies: {a: {bulkhead: shared, circuit: c, rate_limit: r, retry: {budget: "
+        "extra}, "
         "cache: {}, hedge: {budget: {type: ratio}}}, b: {extends: a, mode: observe}}\n");
     const exchange::Plan& enforcing = snapshot->plans[0].plan;
     const exchange::Plan& observing = snapshot->plans[1].plan;

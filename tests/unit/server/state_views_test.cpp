@@ -25,6 +25,8 @@ listeners: [{name: in, listen: '127.0.0.1:0'}]
 upstreams:
   one: {endpoints: ['127.0.0.1:1', '127.0.0.1:2']}
   two: {endpoints: ['127.0.0.1:3']}
+budgets:
+  extra: {type: ratio}
 circuits:
   each: {consecutive_failures: 1, scope: endpoint}
 rate_limits:
@@ -42,6 +44,7 @@ policies:
     adaptive_throttle: {}
   pay.Trial:
     mode: observe
+    retry: {budget: extra}
     circuit: {consecutive_failures: 1}
     bulkhead: places
   idle: {circuit: each}
@@ -167,6 +170,9 @@ TEST_SUITE("server") {
     CHECK(find(list, "places")["in_flight"] == 0);
     CHECK(find(list, "places", "pay.Trial")["in_flight"] == 1);
     CHECK(find(view_circuits(*process.snapshot, kNow), "pay.Trial", "pay.Trial").is_object());
+    CHECK(find(view_budgets(*process.snapshot, kNow), "extra", "pay.Trial").is_object());
+    CHECK(find(view_budgets(*process.snapshot, kNow), "extra").is_null());
+    CHECK(view_policy(*process.snapshot, "pay.Trial", kNow)["budgets"][0]["observed_by"] == "pay.Trial");
     const telemetry::PolicyLevels levels = levels_of(*process.snapshot, kNow);
     REQUIRE(levels.bulkheads.size() == 1);
     CHECK(levels.bulkheads[0].name == "places");

@@ -42,7 +42,8 @@ TEST_SUITE("telemetry") {
         "2024-05-01T12:34:56.789012Z \"GET /v1/charges\" 503 upstream_error http_5xx 12.000ms termination=U8 flags=URX "
         "bytes_in=0 bytes_out=0 listener=\"outbound\" route=- policy=\"payments\" policy_id=- priority=\"standard\" "
         "stop_reason=\"attempts_exhausted\" cache=- fallback=- deadline_ms=- queued_ms=0.000 request_id=\"id-1\" "
-        "trace_id=- config_generation=3 attempts=\"primary 127.0.0.1:9001 http_503 4.000, retry 127.0.0.1:9001 success 4.000\"");
+        "trace_id=- config_generation=3 attempts=\"primary 127.0.0.1:9001 http_503 4.000, retry 127.0.0.1:9001 success "
+        "4.000\"");
   }
 
   TEST_CASE("a path cannot forge a line in either format") {
@@ -83,6 +84,28 @@ TEST_SUITE("telemetry") {
     const ordered_json json = ordered_json::parse(line(LogFormat::json, sample));
     CHECK(json["flags"] == "RFCF");
     CHECK(json["attempts"][0] == "primary 127.0.0.1:9001 out_of_stock 4.000");
+  }
+
+  TEST_CASE("faults on purpose have the flags of their kind, however many attempts met them") {
+    SampleTimeline sample = retried();
+    const auto flags = [&] { return ordered_json::parse(line(LogFormat::json, sample))["flags"]; };
+    sample.get().attempts[0].injected_delay = 5ms;
+    CHECK(flags() == "DI");
+    sample.get().attempts[1].fault = exchange::Fault::reset;
+    CHECK(flags() == "DI,FI");
+    sample.get().attempts[0].injected_delay = 0ns;
+    CHECK(flags() == "FI");
+  }
+
+  TEST_CASE("both formats tell what the cache had and what a fallback answered for") {
+    SampleTimeline sample = retried();
+    CHECK_FALSE(ordered_json::parse(line(LogFormat::json, sample)).contains("cache"));
+    sample.get().cache = exchange::CacheShown::miss;
+    sample.get().fallback = sample.get().keep("http_503", 40);
+    const ordered_json json = ordered_json::parse(line(LogFormat::json, sample));
+    CHECK(json["cache"] == "miss");
+    CHECK(json["fallback"] == "http_503");
+    CHECK(line(LogFormat::text, sample).find(" cache=\"miss\" fallback=\"http_503\" ") != std::string::npos);
   }
 
   TEST_CASE("two flags stand beside each other") {

@@ -24,13 +24,21 @@ struct Process {
   PolicyLevels levels;
   PrometheusExport exported{registry, {.policies = [this] { return levels; }}};
   exchange::Upstream upstream{.name = "backend"};
+  exchange::Upstream other{.name = "other"};
   policy::HedgeConfig hedge;
+  policy::FallbackConfig fallback;
+  policy::CacheConfig cache;
+  policy::ChaosConfig chaos;
   exchange::Plan plan;
 
   Process() {
     plan.upstream = &upstream;
     plan.policy_key = "payments";
     plan.hedge.config = &hedge;
+    plan.fallback.config = &fallback;
+    plan.fallback.upstream = &other;
+    plan.cache.config = &cache;
+    plan.chaos.config = &chaos;
     plan.rate_limits.emplace_back().name = "shared";
     plan.bulkheads.emplace_back().name = "places";
     plan.adaptive_limit.name = "limit";
@@ -67,6 +75,73 @@ TEST_SUITE("telemetry") {
       CAPTURE(result);
       CHECK(has_line(text, std::string{R"(hedges_total{policy="payments",result=")"} + result + "\"} 0"));
     }
+  }
+
+  TEST_CASE("series of fallbacks, caches and faults are there with 0 for policies that have them, and for no other") {
+    Process process;
+    exchange::Plan plain;
+    plain.upstream = &process.upstream;
+    plain.policy_key = "plain";
+    route_rows(process.registry, 0, plain);
+    const std::string text = process.text();
+    CHECK(has_line(text, R"(fallbacks_total{policy="payments"} 0)"));
+    for (const char* result : {"bypass", "hit", "miss", "coalesced", "stale", "unsatisfiable"}) {
+      CAPTURE(result);
+      CHECK(has_line(text, std::string{R"(cache_lookups_total{policy="payments",result=")"} + result + "\"} 0"));
+    }
+    CHECK(text.find(R"(result="none")") == std::string::npos);
+    for (const char* kind : {"delay", "status", "reset", "truncate"}) {
+      CAPTURE(kind);
+      CHECK(has_line(text, std::string{R"(chaos_injected_total{policy="payments",kind=")"} + kind + "\"} 0"));
+    }
+    for (const char* family : {"fallbacks_total", "cache_lookups_total", "chaos_injected_total"}) {
+      CAPTURE(family);
+      CHECK(text.find(std::string{family} + R"({policy="plain")") == std::string::npos);
+    }
+    const auto requests = [](const char* policy) {
+      return R"(requests_total{policy=")" + std::string{policy} +
+             R"(",code="5xx",outcome="rejected",reason="not_cached"} 0)";
+    };
+    CHECK(has_line(text, requests("payments")));
+    CHECK_FALSE(has_line(text, requests("plain")));
+    CHECK(has_line(text, R"(deadline_exceeded_total{policy="payments",stage="cache"} 0)"));
+    CHECK_FALSE(has_line(text, R"(deadline_exceeded_total{policy="plain",stage="cache"} 0)"));
+    CHECK(has_line(text, R"(request_duration_seconds_count{policy="payments",outcome="fallback"} 0)"));
+    CHECK(has_line(text, R"(request_duration_seconds_count{policy="payments",outcome="cached"} 0)"));
+    CHECK_FALSE(has_line(text, R"(request_duration_seconds_count{policy="plain",outcome="cached"} 0)"));
+  }
+
+  TEST_CASE("a fallback's upstream has the series of fallbacks from the start, and none of other attempts") {
+    const std::string text = Process{}.text();
+    const auto attempts = [](const char* upstream, const char* kind) {
+      return R"(attempts_total{policy="payments",upstream=")" + std::string{upstream} + R"(",kind=")" + kind +
+             R"(",outcome="success",reason="success"} 0)";
+    };
+    CHECK(has_line(text, attempts("other", "fallback")));
+    CHECK(has_line(text, attempts("other", "reconnect")));
+    CHECK_FALSE(has_line(text, attempts("other", "primary")));
+    CHECK_FALSE(has_line(text, attempts("other", "hedge")));
+    CHECK(has_line(text, attempts("backend", "primary")));
+    CHECK_FALSE(has_line(text, attempts("backend", "fallback")));
+    CHECK(has_line(text, R"(attempt_duration_seconds_count{policy="payments",kind="fallback"} 0)"));
+  }
+
+  TEST_CASE("substitutes and faults of two workers are one number") {
+    Process process;
+    for (const std::uint32_t worker : {0u, 1u}) {
+      SampleTimeline sample;
+      sample.good_attempt();
+      sample.get().attempts[0].fault = exchange::Fault::reset;
+      sample.get().cache = exchange::CacheShown::coalesced;
+      sample.get().waits.cache = 20ms;
+      sample.get().outcome = exchange::RequestOutcome::fallback;
+      process.finish(worker, sample);
+    }
+    const std::string text = process.text();
+    CHECK(has_line(text, R"(fallbacks_total{policy="payments"} 2)"));
+    CHECK(has_line(text, R"(cache_lookups_total{policy="payments",result="coalesced"} 2)"));
+    CHECK(has_line(text, R"(chaos_injected_total{policy="payments",kind="reset"} 2)"));
+    CHECK(has_line(text, R"(queue_wait_seconds_count{policy="payments",part="cache"} 2)"));
   }
 
   TEST_CASE("what two workers counted of limits is one number") {

@@ -29,6 +29,10 @@ struct Rows {
   Buckets buckets{{0.005, 0.01, 0.1}};
   PolicyRow policy{buckets};
   AttemptRow attempts{buckets};
+  AttemptRow elsewhere{buckets};
+  FallbackRow fallbacks;
+  CacheRow cache;
+  ChaosRow chaos;
   BudgetRow budget;
   BudgetRow hedge_budget;
   HedgeRow hedges;
@@ -41,9 +45,14 @@ struct Rows {
   RouteRows rows() {
     RouteRows rows{.policy = &policy,
                    .attempts = &attempts,
+                   .fallback_attempts = &elsewhere,
+                   .fallback_upstream = "other",
                    .budget = &budget,
                    .hedge_budget = &hedge_budget,
                    .hedges = &hedges,
+                   .fallbacks = &fallbacks,
+                   .cache = &cache,
+                   .chaos = &chaos,
                    .adaptive_limit = &limit,
                    .throttle = &throttle};
     rows.rate_limits.push_back({"by_client", &by_client});
@@ -255,6 +264,98 @@ TEST_SUITE("telemetry") {
     CHECK(total(rows.places.rejected[index(Priority::critical)]) == 1);
     CHECK(rows.limit.rejected[index(Priority::standard)].value() == 1);
     CHECK(rows.throttle.rejected.value() == 1);
+  }
+
+  TEST_CASE("attempts at a fallback's upstream are counted there, its reconnect too") {
+    Rows rows;
+    SampleTimeline sample;
+    sample.attempt(AttemptKind::primary, Outcome::retryable, Reason::http_503, 503);
+    sample.attempt(AttemptKind::fallback, Outcome::abort, Reason::reconnect);
+    sample.attempt(AttemptKind::reconnect, Outcome::success, Reason::success, 200);
+    for (std::size_t i : {1u, 2u}) sample.get().attempts[i].upstream_name = "other";
+    sample.get().outcome = exchange::RequestOutcome::fallback;
+    rows.finish(sample);
+    const auto count = [](const AttemptRow& row, AttemptKind kind, Outcome outcome, Reason reason) {
+      return row.attempts[at(kind)][at(outcome)][at(reason)].value();
+    };
+    CHECK(count(rows.attempts, AttemptKind::primary, Outcome::retryable, Reason::http_503) == 1);
+    CHECK(count(rows.elsewhere, AttemptKind::fallback, Outcome::abort, Reason::reconnect) == 1);
+    CHECK(count(rows.elsewhere, AttemptKind::reconnect, Outcome::success, Reason::success) == 1);
+    CHECK(count(rows.attempts, AttemptKind::reconnect, Outcome::success, Reason::success) == 0);
+    CHECK(observed(rows.elsewhere.duration[at(AttemptKind::fallback)]) == 1);
+  }
+
+  TEST_CASE("a fallback is counted once, also when its client left meanwhile") {
+    Rows rows;
+    SampleTimeline sent;
+    sent.get().outcome = exchange::RequestOutcome::fallback;
+    rows.finish(sent);
+    CHECK(rows.fallbacks.sent.value() == 1);
+    SampleTimeline left;
+    left.get().fallback = left.get().keep("circuit_open", 40);
+    left.get().outcome = exchange::RequestOutcome::client_gone;
+    rows.finish(left);
+    CHECK(rows.fallbacks.sent.value() == 2);
+    rows.finish(SampleTimeline{});
+    CHECK(rows.fallbacks.sent.value() == 2);
+  }
+
+  TEST_CASE("a lookup counts as what it found, and a request that met no cache as none") {
+    Rows rows;
+    rows.finish(SampleTimeline{});
+    for (std::size_t i = 0; i < exchange::kCacheShown; ++i) {
+      SampleTimeline sample;
+      sample.get().cache = static_cast<exchange::CacheShown>(i);
+      rows.finish(sample);
+    }
+    for (std::size_t i = 0; i < exchange::kCacheShown; ++i) CHECK(rows.cache.lookups[i].value() == (i == 0 ? 0 : 1));
+  }
+
+  TEST_CASE("each fault of each attempt is counted by its kind") {
+    Rows rows;
+    SampleTimeline sample = retried();
+    sample.get().attempts[0].injected_delay = 3ms;
+    sample.get().attempts[0].fault = exchange::Fault::status;
+    sample.get().attempts[1].fault = exchange::Fault::truncate;
+    rows.finish(sample);
+    CHECK(rows.chaos.injected[at(ChaosKind::delay)].value() == 1);
+    CHECK(rows.chaos.injected[at(ChaosKind::status)].value() == 1);
+    CHECK(rows.chaos.injected[at(ChaosKind::reset)].value() == 0);
+    CHECK(rows.chaos.injected[at(ChaosKind::truncate)].value() == 1);
+    rows.finish(SampleTimeline{}.good_attempt());
+    CHECK(rows.chaos.injected[at(ChaosKind::delay)].value() == 1);
+  }
+
+  TEST_CASE("a policy that only observes has no part in what is counted of an instance") {
+    MetricRegistry registry(1, {0.01});
+    const exchange::Upstream upstream{.name = "backend"};
+    const policy::HedgeConfig hedge;
+    exchange::Plan plan;
+    plan.upstream = &upstream;
+    plan.policy_key = "trial";
+    plan.budget.name = plan.hedge.budget.name = "shared";
+    plan.hedge.config = &hedge;
+    plan.bulkheads.emplace_back().name = "places";
+    plan.rate_limits.emplace_back().name = "shared";
+    plan.adaptive_limit.name = "limit";
+    plan.throttle.name = "throttle";
+    plan.observes = true;
+    const RouteRows rows = route_rows(registry, 0, plan);
+    CHECK(rows.rate_limits.size() == 1);  // its series has the policy's own label
+    CHECK(rows.hedges != nullptr);
+    CHECK(rows.budget == nullptr);
+    CHECK(rows.hedge_budget == nullptr);
+    CHECK(rows.bulkheads.empty());
+    CHECK(rows.adaptive_limit == nullptr);
+    CHECK(rows.throttle == nullptr);
+    CHECK(registry.all().budgets.empty());
+    SampleTimeline sample = SampleTimeline{}.good_attempt();
+    sample.get().decide({.part = Part::bulkhead, .reason = Reason::bulkhead_full, .would = true, .name = "places"});
+    sample.get().decide({.part = Part::budget, .reason = Reason::budget_denied, .would = true});
+    begin(*rows.policy);
+    record(sample, rows);
+    CHECK(rows.policy->observed[at(Reason::bulkhead_full)].value() == 1);
+    CHECK(rows.policy->observed[at(Reason::budget_denied)].value() == 1);
   }
 
   TEST_CASE("only those that waited are in the histogram of waits") {

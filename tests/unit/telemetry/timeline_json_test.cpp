@@ -104,6 +104,32 @@ TEST_SUITE("telemetry") {
     CHECK(decisions[1]["part"] == "circuit");
   }
 
+  TEST_CASE("an attempt tells what was done to it on purpose") {
+    SampleTimeline sample = retried();
+    const auto chaos = [&](std::size_t attempt) { return parsed(sample)["attempts"][attempt].value("chaos", "none"); };
+    CHECK(chaos(0) == "none");
+    sample.get().attempts[0].injected_delay = 5ms;
+    CHECK(chaos(0) == "delay");
+    CHECK(chaos(1) == "none");
+    sample.get().attempts[0].fault = exchange::Fault::status;
+    CHECK(chaos(0) == "delay+status");
+    for (const exchange::Fault fault : {exchange::Fault::status, exchange::Fault::reset, exchange::Fault::truncate}) {
+      sample.get().attempts[0].fault = sample.get().attempts[1].fault = fault;
+      CHECK(chaos(0) == "delay+" + std::string{to_string(fault)});
+      CHECK(chaos(1) == to_string(fault));
+    }
+  }
+
+  TEST_CASE("what a cache had and what a fallback answered for are told only where there was one") {
+    SampleTimeline sample;
+    CHECK_FALSE(parsed(sample).contains("cache"));
+    CHECK_FALSE(parsed(sample).contains("fallback"));
+    sample.get().cache = exchange::CacheShown::stale;
+    sample.get().fallback = sample.get().keep("circuit_open", 40);
+    CHECK(parsed(sample)["cache"] == "stale");
+    CHECK(parsed(sample)["fallback"] == "circuit_open");
+  }
+
   TEST_CASE("what did not fit is marked") {
     SampleTimeline sample;
     CHECK_FALSE(parsed(sample).contains("truncated"));

@@ -102,6 +102,15 @@ TEST_SUITE("telemetry") {
     CHECK(store.has("suppressed"));
   }
 
+  TEST_CASE("what a cache answered is as plain as what an upstream answered at once") {
+    SampleTimeline hit = plain("hit");
+    hit.get().attempts.clear();
+    hit.get().outcome = exchange::RequestOutcome::cached;
+    CHECK_FALSE(is_notable(hit));
+    hit.get().outcome = exchange::RequestOutcome::fallback;
+    CHECK(is_notable(hit));
+  }
+
   TEST_CASE("of one minute exactly the slowest stay") {
     Store store{100};
     for (std::size_t i = 0; i < TimelineStore::kSlowest; ++i)
