@@ -166,7 +166,14 @@ TEST_SUITE("exchange") {
     s.at(10ms, head(0, 200), "relay 0");
     s.at(15ms, failed(0, Reason::closed_early), "close");
     s.attempts_are("1 primary abort response_committed @0+15");
-    s.ends("200 upstream_error closed_early U9 15");
+    s.decisions_are("15 retry response_committed");
+    s.ends("200 upstream_error closed_early U9 15 stop response_committed");
+
+    Script failing{retrying(1)};
+    failing.begin();
+    failing.at(10ms, head(0, 503), "relay 0");
+    failing.at(15ms, failed(0, Reason::reset), "close");
+    failing.ends("503 upstream_error reset U9 15 stop attempts_exhausted");
   }
 
   // ---- stop reasons ---------------------------------------------------------------------------
