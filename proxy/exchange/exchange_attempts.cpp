@@ -270,7 +270,7 @@ void Exchange::launch(AttemptKind kind, Clearance clearance, Reuse reuse, const 
   attempt.hedge = hedge;
   attempt.started = now_;
   attempt.expires = saturating_add(now_, plan_.upstream->connect_timeout);
-  attempt.place = policy::EndpointPermit{*target.state};
+  attempt.place = target.state->enter();
   timeline_.attempts.push_back(AttemptRecord{.kind = kind,
                                              .n = launched_,
                                              .hedge = hedge,
