@@ -221,6 +221,7 @@ void Exchange::take(const AttemptFailed& failure) {
   if (attempt->state == State::relaying) {
     settle(*attempt, policy::lesson_of_broken_answer(failure.why));
     end(*attempt, Outcome::abort, Reason::response_committed);
+    if (!timeline_.stop_reason) stop({Reason::response_committed, Part::retry, {}, {}});
     return cut(failure.why, 'U');
   }
   if (!reconnect(*attempt, failure)) fail(*attempt, failure.why, failure.exposure);

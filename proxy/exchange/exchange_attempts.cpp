@@ -323,7 +323,7 @@ Exchange::Attempt& Exchange::launch(AttemptKind kind, Clearance clearance, Reuse
   attempt.hedge = hedge;
   attempt.started = now_;
   attempt.reuse = reuse;
-  attempt.place = policy::EndpointPermit{*target.state};
+  attempt.place = target.state->enter();
   timeline_.attempts.push_back(AttemptRecord{.kind = kind,
                                              .n = launched_,
                                              .hedge = hedge,

@@ -28,12 +28,6 @@ std::uint64_t credit_units(double credits) noexcept { return static_cast<std::ui
 
 }  // namespace
 
-void BudgetPermit::release() noexcept {
-  if (Budget* budget = std::exchange(budget_, nullptr)) {
-    budget->extras_in_flight_.value.fetch_sub(1, std::memory_order_relaxed);
-  }
-}
-
 Budget::Budget(const BudgetConfig& config, std::uint32_t workers)
     : slot_(std::max(Nanos{1}, config.window / kSlots)), workers_(workers), shares_(new WorkerShare[workers]) {
   // Buckets start full; the first refill of tokens finds them so whatever time it reads, and sets the time.

@@ -454,4 +454,39 @@ TEST_SUITE("exchange") {
     script.at(110ms, tick(), "start 1 retry e1");
     script.at(111ms, client_gone(), "drop 0, abort 1");
   }
+
+  TEST_CASE("a probe that fails is one attempt: it is not retried into the circuit that it has re-opened") {
+    Script script{Given{retrying(5)}.circuit(1)};
+    script.circuit().force_open();
+    script.circuit().automatic();
+    script.begin();
+    script.at(10ms, head(0, 503), "relay 0");
+    CHECK(script.circuit().state() == open);
+    CHECK(script.stop_reason() == Reason::circuit_open);
+    script.finish(11ms);
+  }
+
+  TEST_CASE("of seven attempts that a failing upstream might get, a circuit of three lets three through") {
+    Script script{Given{retrying(7)}.backoff(0ms).circuit(3)};
+    script.begin();
+    script.at(0ms, unreachable(0), "start 1 retry e1");
+    script.at(1ms, unreachable(1), "start 2 retry e0");
+    script.at(2ms, unreachable(2), "reply 502 connect_refused no-retry");
+    CHECK(script.stop_reason() == Reason::circuit_open);
+    CHECK(script.circuit().state() == open);
+    script.finish(3ms);
+  }
+
+  TEST_CASE("what our own limits refuse is no failure of the upstream") {
+    Script script{Given{plain()}.circuit(1).bulkhead(1).rate_limit(10s, 1, 0s, Counts::attempt)};
+    auto other = script.take_place();
+    for (int i = 0; i < 5; ++i) {
+      script.at(i * 1ms, ready(), "reply 503 bulkhead_full retry-after 1000");
+      script.finish(i * 1ms);
+      script.again();
+    }
+    other.release();
+    CHECK(script.circuit().state() == closed);
+    CHECK(script.circuit().failures_in_a_row() == 0);
+  }
 }
