@@ -329,6 +329,7 @@ void Exchange::reply(Reason why, char who, char stage, std::optional<Nanos> retr
   end_who_ = who;
   end_stage_ = stage;
   conclude(why, who, stage);
+  settle_request(last_lesson_);
   order(Reply{.status = info(why).status,
               .why = why,
               .retry_after = retry_after_of(why, retry_after),
