@@ -383,6 +383,7 @@ void Exchange::send(const Ending& ending, const Reply& what) {
   timeline_.status = what.status;
   end_ = ending;
   conclude(ending);
+  settle_request(last_lesson_);
   order(what);
 }
 

@@ -166,6 +166,17 @@ TEST_SUITE("exchange") {
     }
   }
 
+  TEST_CASE("a request that has failed counts when it is answered, however long its client reads") {
+    Given given = Given{plain()}.circuit(1).endpoints(1);
+    given.circuits[0].counts = policy::Counts::request;
+    Script script{given};
+    script.begin();
+    script.at(1ms, unreachable(0), "reply 502 connect_refused");
+    CHECK(script.circuit().state() == open);
+    script.finish(20s);
+    CHECK(script.circuit().transitions(closed, open) == 1);
+  }
+
   TEST_CASE("while it probes others are refused") {
     Script script{Given{plain()}.circuit(1)};
     script.circuit().force_open();
