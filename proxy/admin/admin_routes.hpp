@@ -29,7 +29,7 @@ struct AdminResponse {
   unsigned status = 200;
   std::string_view content_type = "application/json";
   std::string body;
-  std::string_view allow;  // with 405: the method that the call takes
+  std::string_view allow;  // with 405: the methods that the call takes
 };
 
 using AdminDone = std::function<void(AdminResponse)>;
