@@ -93,6 +93,17 @@ TimePoint Exchange::wakeup() const noexcept {
   return at;
 }
 
+void Exchange::rate_limits(TimePoint now, RateLimitsShown& out) const noexcept {
+  if (plan_.observes) return;
+  for (std::size_t i = 0; i < plan_.rate_limits.size(); ++i) {
+    const RateLimitRef& limit = plan_.rate_limits[i];
+    if (limit.config->headers == policy::RateLimitConfig::Headers::none || !admission_.asked(i)) continue;
+    out.push_back({limit.name, limit.config,
+                   limit.keyed != nullptr ? limit.keyed->view_hashed(*limit.config, keys_[i], now)
+                                          : limit.state->view(*limit.config, now)});
+  }
+}
+
 // ---- facts ----------------------------------------------------------------------------------
 
 void Exchange::take(const RequestReady&) {

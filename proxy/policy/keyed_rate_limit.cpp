@@ -139,11 +139,15 @@ void KeyedRateLimit::take_back(const RatePlace& place, std::uint32_t bucket_inde
 
 RateLimitView KeyedRateLimit::view(const RateLimitConfig& config, std::optional<std::string_view> key,
                                    TimePoint now) const noexcept {
-  if (!key) return without_key_.view(config, now);
-  const std::uint64_t hashed = hash_(*key);
-  const Shard& shard = shards_[shard_of(hashed)];
+  return view_hashed(config, key ? std::optional{hash_(*key)} : std::nullopt, now);
+}
+
+RateLimitView KeyedRateLimit::view_hashed(const RateLimitConfig& config, std::optional<std::uint64_t> hash,
+                                          TimePoint now) const noexcept {
+  if (!hash) return without_key_.view(config, now);
+  const Shard& shard = shards_[shard_of(*hash)];
   const std::lock_guard lock{shard.mutex};
-  const std::uint32_t index = shard.find(hashed);
+  const std::uint32_t index = shard.find(*hash);
   return view_of(config, shard.scale, index == kNone ? RateScale::kFull : shard.buckets[index].empty_since, now);
 }
 
