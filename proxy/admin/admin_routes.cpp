@@ -266,12 +266,14 @@ void answer(const AdminRequest& request, std::span<const std::string> allowed_ho
   if (!host_allowed(request.host, allowed_hosts)) return done(admin_error(403, "Host is not an allowed name"));
   std::string_view query = request.target;
   const std::string_view path = take_until(query, '?');
+  // Of an answer to HEAD the server leaves the body out.
+  const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
   const Route* route = nullptr;
   std::string allow;
   for (const Route& each : kRoutes) {
     if (!match(each, path)) continue;
-    allow += (allow.empty() ? "" : ", ") + std::string{each.method};
-    if (each.method == request.method) route = &each;
+    allow += (allow.empty() ? "" : ", ") + std::string{each.method == "GET" ? "GET, HEAD" : each.method};
+    if (each.method == method) route = &each;
   }
   if (allow.empty()) return done(admin_error(404, "no such call; GET / lists them"));
   if (route == nullptr) {

@@ -64,7 +64,9 @@ Admission::Step Admission::take(std::size_t step, const RateLimitKeys& keys, Hol
   const Counts stage = question_.stage;
   if (step < plan_.rate_limits.size()) {
     const RateLimitRef& limit = plan_.rate_limits[step];
-    return limit.config->counts == stage ? take_token(limit, keys[step], holdings, now) : Step::taken;
+    if (limit.config->counts != stage) return Step::taken;
+    asked_ = static_cast<std::uint8_t>(asked_ | 1u << step);
+    return take_token(limit, keys[step], holdings, now);
   }
   step -= plan_.rate_limits.size();
   if (step == 0) {

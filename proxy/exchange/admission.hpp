@@ -72,6 +72,8 @@ class Admission {
   /// How long the wait was that has ended since this was asked last, and what for.
   Nanos take_waited() noexcept { return std::exchange(waited_, Nanos{0}); }
   Part waited_for() const noexcept { return waited_for_; }
+  /// Whether the plan's rate limit of that position has been asked.
+  bool asked(std::size_t rate_limit) const noexcept { return (asked_ >> rate_limit & 1u) != 0; }
 
  private:
   enum class Waits : std::uint8_t { no, for_token, for_place, for_adaptive };
@@ -95,6 +97,7 @@ class Admission {
   Question question_;
   std::size_t next_ = 0;  // the limit to be asked next
   Refusal refusal_;
+  std::uint8_t asked_ = 0;  // rate limits, one bit each
 
   Waits waits_ = Waits::no;
   Part part_{};                            // that is waited for

@@ -93,6 +93,17 @@ TimePoint Exchange::wakeup() const noexcept {
   return at;
 }
 
+void Exchange::rate_limits(TimePoint now, RateLimitsShown& out) const noexcept {
+  if (plan_.observes) return;
+  for (std::size_t i = 0; i < plan_.rate_limits.size(); ++i) {
+    const RateLimitRef& limit = plan_.rate_limits[i];
+    if (limit.config->headers == policy::RateLimitConfig::Headers::none || !admission_.asked(i)) continue;
+    out.push_back({limit.name, limit.config,
+                   limit.keyed != nullptr ? limit.keyed->view_hashed(*limit.config, keys_[i], now)
+                                          : limit.state->view(*limit.config, now)});
+  }
+}
+
 // ---- facts ----------------------------------------------------------------------------------
 
 void Exchange::take(const RequestReady&) {
@@ -221,6 +232,7 @@ void Exchange::take(const AttemptFailed& failure) {
   if (attempt->state == State::relaying) {
     settle(*attempt, policy::lesson_of_broken_answer(failure.why));
     end(*attempt, Outcome::abort, Reason::response_committed);
+    if (!timeline_.stop_reason) stop({Reason::response_committed, Part::retry, {}, {}});
     return cut(failure.why, 'U');
   }
   if (!reconnect(*attempt, failure)) fail(*attempt, failure.why, failure.exposure);
@@ -382,6 +394,7 @@ void Exchange::send(const Ending& ending, const Reply& what) {
   timeline_.status = what.status;
   end_ = ending;
   conclude(ending);
+  settle_request(last_lesson_);
   order(what);
 }
 

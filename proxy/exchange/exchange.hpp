@@ -34,6 +34,14 @@
 
 namespace outrigger::exchange {
 
+/// A rate limit, and what is left of it for whoever asked.
+struct RateLimitShown {
+  std::string_view name;
+  const policy::RateLimitConfig* config = nullptr;
+  policy::RateLimitView view;
+};
+using RateLimitsShown = BoundedVec<RateLimitShown, kMaxOfAKind>;
+
 class Exchange {
  public:
   /// `plan`, `local` and `timeline` must outlive it; views in `facts` are copied where they are kept.
@@ -53,6 +61,9 @@ class Exchange {
   bool committed() const noexcept { return committed_; }
   /// By when a response must have begun.
   TimePoint deadline() const noexcept { return deadline_.at; }
+  /// Appends the rate limits that were asked about the request and whose numbers its answer is to show. Those that
+  /// were not reached, because something else refused it before, say nothing.
+  void rate_limits(TimePoint now, RateLimitsShown& out) const noexcept;
 
  private:
   enum class State : std::uint8_t { delayed, connecting, sending, awaiting, held, relaying, ended };

@@ -127,12 +127,13 @@ std::optional<Refusal> Exchange::ask_circuits(AttemptKind kind) const noexcept {
 
 std::optional<Refusal> Exchange::ask(const CircuitRef& circuit, const policy::CircuitBreaker& state,
                                      AttemptKind kind) const noexcept {
-  if (kind == AttemptKind::hedge && state.state() == policy::CircuitState::half_open) {
+  const Verdict verdict = state.peek(*circuit.config, now_);
+  if (!verdict.admitted()) return Refusal{*verdict.refused, Part::circuit, verdict.retry_after, circuit.name};
+  // Where a cooldown is over the next to come is a probe.
+  if (kind == AttemptKind::hedge && state.state() != policy::CircuitState::closed) {
     return Refusal{Reason::circuit_half_open_probe_limit, Part::circuit, std::nullopt, circuit.name};
   }
-  const Verdict verdict = state.peek(*circuit.config, now_);
-  if (verdict.admitted()) return std::nullopt;
-  return Refusal{*verdict.refused, Part::circuit, verdict.retry_after, circuit.name};
+  return std::nullopt;
 }
 
 /// The first refusal of the circuits of one endpoint.
@@ -322,7 +323,7 @@ Exchange::Attempt& Exchange::launch(AttemptKind kind, Clearance clearance, Reuse
   attempt.hedge = hedge;
   attempt.started = now_;
   attempt.reuse = reuse;
-  attempt.place = policy::EndpointPermit{*target.state};
+  attempt.place = target.state->enter();
   timeline_.attempts.push_back(AttemptRecord{.kind = kind,
                                              .n = launched_,
                                              .hedge = hedge,

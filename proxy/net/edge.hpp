@@ -13,6 +13,7 @@
 #include "proxy/exchange/timeline.hpp"
 #include "proxy/net/intrusive.hpp"
 #include "proxy/net/loop.hpp"
+#include "proxy/net/rate_limit_answer.hpp"
 #include "proxy/net/view.hpp"
 #include "proxy/telemetry/log.hpp"
 #include "proxy/telemetry/timeline_store.hpp"
@@ -41,6 +42,7 @@ class Edge final : private LazyTimer {
   telemetry::LogWriter& log;
   telemetry::PolicyRow& unrouted;
   Ref<View> view;
+  RateLimitAnswer rate_limits;  // of the answer that is being written
   /// Connections of this worker, as other workers see it; those on their way here count.
   std::atomic<std::int64_t> load{0};
 

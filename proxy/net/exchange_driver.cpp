@@ -92,6 +92,12 @@ void ExchangeDriver::on_woken(const Ticket& ticket, bool granted) {
   if (ticket == this->ticket()) feed(exchange::Woken{ticket, granted});
 }
 
+exchange::RateLimitsShown ExchangeDriver::rate_limits() const noexcept {
+  exchange::RateLimitsShown limits;
+  if (exchange_) exchange_->rate_limits(edge_.loop.now(), limits);
+  return limits;
+}
+
 void ExchangeDriver::on_due(TimePoint) { feed(exchange::Tick{}); }
 
 void ExchangeDriver::finish() {

@@ -66,6 +66,7 @@ class ExchangeDriver final : private LazyTimer {
   std::uint32_t slot() const noexcept { return slot_; }
   void on_woken(const Ticket& ticket, bool granted);
   const exchange::Timeline& timeline() const noexcept { return timeline_; }
+  exchange::RateLimitsShown rate_limits() const noexcept;
 
  private:
   enum class Phase : std::uint8_t { unused, connecting, running, held, relaying, over };

@@ -394,10 +394,13 @@ bool H1Downstream::closes() const noexcept {
   return !keep_alive_ || !body_complete_ || answer_framing_ == http::Framing::until_close || draining();
 }
 
-/// What we ourselves say of the answer, in fields.
-std::span<const Field> H1Downstream::own_fields(std::string_view fallback) {
+/// What we ourselves say of the answer, in fields; `theirs`: those it came with, some of which ours may replace (then
+/// `edge_.rate_limits` knows).
+std::span<const Field> H1Downstream::own_fields(std::string_view fallback, HeaderView theirs) {
   own_fields_.clear();
   if (!fallback.empty()) own_fields_.push_back({"X-Outrigger-Fallback", fallback});
+  edge_.rate_limits.show(driver_ != nullptr ? driver_->rate_limits() : exchange::RateLimitsShown{}, theirs);
+  for (const Field& field : edge_.rate_limits.fields()) own_fields_.push_back(field);
   if (edge_.view->listeners[info_.index]->debug_headers) add_debug_fields();
   return {own_fields_.begin(), own_fields_.size()};
 }
@@ -438,7 +441,8 @@ void H1Downstream::send_head(const http::ResponseHead& head, const AnswerMarks& 
                              .client_minor = minor_,
                              .client_keep_alive = keep_alive_,
                              .should_not_retry = marks.should_not_retry,
-                             .extra = own_fields(marks.fallback)},
+                             .extra = own_fields(marks.fallback, head.fields->view()),
+                             .edits = edge_.rate_limits.replaced()},
                             text);
   write_body(data, end, trailers);
 }
@@ -499,7 +503,7 @@ void H1Downstream::send_reply(const exchange::Reply& reply) {
                              .answers_head = answers_head_,
                              .keep_alive = keep_alive_,
                              .client_minor = minor_,
-                             .extra = own_fields({})},
+                             .extra = own_fields({}, {})},
                             text);
   }
   answer_complete_ = true;
@@ -547,7 +551,8 @@ void H1Downstream::write_whole(std::uint16_t status, http::FieldList& fields, st
                              .client_minor = minor_,
                              .client_keep_alive = keep_alive_,
                              .should_not_retry = marks.should_not_retry,
-                             .extra = own_fields(marks.fallback)},
+                             .extra = own_fields(marks.fallback, fields.view()),
+                             .edits = edge_.rate_limits.replaced()},
                             text);
   if (has_body && !answers_head_) text.append(body);
 }

@@ -121,7 +121,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void linger();
   bool draining() const noexcept;
   bool closes() const noexcept;
-  std::span<const Field> own_fields(std::string_view fallback);
+  std::span<const Field> own_fields(std::string_view fallback, HeaderView theirs);
   void add_debug_fields();
   std::string_view fields_to_log(const http::FieldList& fields);
   Priority priority_of(const http::FieldList& fields, std::optional<Priority> fixed) const noexcept;
@@ -167,7 +167,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   std::size_t request_id_size_ = 0;
   char request_id_[http::kMaxRequestId];
   char attempts_text_[4];
-  BoundedVec<Field, 8> own_fields_;  // of the answer that is being written
+  BoundedVec<Field, 8 + RateLimitAnswer::kMaxFields> own_fields_;  // of the answer that is being written
 
   // When what is being waited for has waited too long; kNever: it is not being waited for.
   TimePoint head_due_ = kNever;

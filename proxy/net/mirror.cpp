@@ -69,7 +69,7 @@ void Mirror::begin() {
   const auto endpoint =
       policy::choose(*to.endpoints, to.balance, std::nullopt, loop.local.cursors[upstream], loop.local.rng);
   if (!endpoint) return end();
-  at_endpoint_ = policy::EndpointPermit{*to.endpoints->endpoints[policy::index(*endpoint)].state};
+  at_endpoint_ = to.endpoints->endpoints[policy::index(*endpoint)].state->enter();
   const Nanos overall = route_.plan.policy->overall_timeout;
   ends_ = saturating_add(loop.now(), overall.count() != 0 ? overall : kLongest);
   ConnectionPool& pool = *view_->pools[upstream][policy::index(*endpoint)];

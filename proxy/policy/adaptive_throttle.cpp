@@ -27,7 +27,7 @@ AdaptiveThrottle::AdaptiveThrottle(const AdaptiveThrottleConfig& config) noexcep
       offered_{TimeWindow{config.window}, TimeWindow{config.window}, TimeWindow{config.window}} {}
 
 double AdaptiveThrottle::rejection(const AdaptiveThrottleConfig& config, TimePoint now) const noexcept {
-  const OutcomeCounts counts = settled_.counts(now);
+  const OutcomeCounts counts = settled_.untimed_counts(now);
   return rejection_share(config, counts.calls, counts.calls - std::min(counts.calls, counts.failures));
 }
 
@@ -38,7 +38,7 @@ Verdict AdaptiveThrottle::admit(const AdaptiveThrottleConfig& config, Priority p
   if (share <= 0) return {};
   if (config.priorities) {
     std::array<std::uint64_t, kPriorities> offered{};
-    for (std::size_t i = 0; i < kPriorities; ++i) offered[i] = offered_[i].counts(now).calls;
+    for (std::size_t i = 0; i < kPriorities; ++i) offered[i] = offered_[i].untimed_counts(now).calls;
     share = share_of(priority, share, offered);
   }
   if (rng.uniform() >= share) return {};

@@ -25,7 +25,7 @@
 //
 // Source: adaptive throttling of failsafe-go, after "Handling Overload" in Site Reliability Engineering (2016), with
 // its recorded calls as n; the division among priorities is ours.
-// Threads: any; lock-free. Cost: a compare-and-swap and 64 loads per admission, 192 more where p > 0 and priorities
+// Threads: any; lock-free. Cost: a compare-and-swap and 32 loads per admission, 96 more where p > 0 and priorities
 // count; a compare-and-swap or two per settled request.
 #pragma once
 

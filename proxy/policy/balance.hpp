@@ -13,11 +13,11 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "proxy/base/cache_line.hpp"
 #include "proxy/base/rng.hpp"
+#include "proxy/policy/permit.hpp"
 
 namespace outrigger::policy {
 
@@ -31,8 +31,16 @@ enum class Balance : std::uint8_t { least_request, round_robin };
 
 /// What all workers share about one address.
 struct alignas(kCacheLine) EndpointState {
+  /// Counts one attempt on it until the permit goes.
+  Permit<EndpointState> enter() noexcept {
+    in_flight.fetch_add(1, std::memory_order_relaxed);
+    return Permit{*this};
+  }
+  void take_back() noexcept { in_flight.fetch_sub(1, std::memory_order_relaxed); }
+
   std::atomic<std::int64_t> in_flight{0};
 };
+using EndpointPermit = Permit<EndpointState>;
 
 struct Endpoint {
   std::string address;
@@ -43,31 +51,6 @@ struct Endpoint {
 struct EndpointSet {
   std::vector<Endpoint> endpoints;
   std::uint32_t total_weight = 0;
-};
-
-/// One attempt on an endpoint; counted until this goes.
-class EndpointPermit {
- public:
-  EndpointPermit() noexcept = default;
-  explicit EndpointPermit(EndpointState& state) noexcept : state_(&state) {
-    state.in_flight.fetch_add(1, std::memory_order_relaxed);
-  }
-  EndpointPermit(EndpointPermit&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
-  EndpointPermit& operator=(EndpointPermit&& other) noexcept {
-    if (this != &other) {
-      release();
-      state_ = std::exchange(other.state_, nullptr);
-    }
-    return *this;
-  }
-  ~EndpointPermit() { release(); }
-
-  void release() noexcept {
-    if (EndpointState* state = std::exchange(state_, nullptr)) state->in_flight.fetch_sub(1, std::memory_order_relaxed);
-  }
-
- private:
-  EndpointState* state_ = nullptr;
 };
 
 /// The position of a round-robin walk; one per worker and upstream, so that no line is shared.

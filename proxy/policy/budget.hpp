@@ -26,10 +26,10 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <utility>
 
 #include "proxy/base/cache_line.hpp"
 #include "proxy/base/time.hpp"
+#include "proxy/policy/permit.hpp"
 
 namespace outrigger::policy {
 
@@ -50,26 +50,7 @@ struct BudgetConfig {
 class Budget;
 
 /// An extra attempt that was admitted; it counts as in flight until this goes.
-class BudgetPermit {
- public:
-  BudgetPermit() noexcept = default;
-  explicit BudgetPermit(Budget& budget) noexcept : budget_(&budget) {}
-  BudgetPermit(BudgetPermit&& other) noexcept : budget_(std::exchange(other.budget_, nullptr)) {}
-  BudgetPermit& operator=(BudgetPermit&& other) noexcept {
-    if (this != &other) {
-      release();
-      budget_ = std::exchange(other.budget_, nullptr);
-    }
-    return *this;
-  }
-  ~BudgetPermit() { release(); }
-
-  explicit operator bool() const noexcept { return budget_ != nullptr; }
-  void release() noexcept;
-
- private:
-  Budget* budget_ = nullptr;
-};
+using BudgetPermit = Permit<Budget>;
 
 class Budget {
  public:
@@ -94,7 +75,9 @@ class Budget {
   std::int64_t requests_in_flight() const noexcept;
 
  private:
-  friend class BudgetPermit;
+  friend BudgetPermit;
+
+  void take_back() noexcept { extras_in_flight_.value.fetch_sub(1, std::memory_order_relaxed); }
 
   static constexpr std::uint32_t kSlots = 64;      // per window
   static constexpr std::uint32_t kRingSlots = 65;  // the window and the slot it is leaving

@@ -105,8 +105,9 @@ RateLimitAnswer KeyedRateLimit::admit_hashed(const RateLimitConfig& config, std:
   const RateScale& scale = shard.scale;
   const std::int64_t now_units = scale.units(now);
   RatePlace place = scale.next(bucket.empty_since, now_units);
+  Nanos wait = place.after > now_units ? scale.wait(place.after, now) : Nanos{0};
   bool taken_over = false;
-  if (const Nanos wait = scale.wait(place.after, now); wait.count() > 0) {
+  if (wait.count() > 0) {
     const Nanos limit = wait_limit(config, longest_wait);
     if (const auto parked = shard.parked.first(index, now_units); parked && *parked < place.after) {
       taken_over = scale.wait(*parked, now) <= limit && shard.parked.take(index, *parked);
@@ -115,11 +116,11 @@ RateLimitAnswer KeyedRateLimit::admit_hashed(const RateLimitConfig& config, std:
     if (!taken_over && (wait > limit || scale.beyond_reach(place.after, now_units))) {
       return {Verdict{Reason::rate_limited, wait}};
     }
+    if (taken_over) wait = scale.wait(place.after, now);
   }
   if (!taken_over) bucket.empty_since = place.after;
   place.returned = bucket.returned;
-  return {Verdict{}, now + scale.wait(place.after, now),
-          RateLimitPlace{*this, place, index * shard_count_ + shard_index, bucket.tenancy}};
+  return {Verdict{}, now + wait, RateLimitPlace{*this, place, index * shard_count_ + shard_index, bucket.tenancy}};
 }
 
 void KeyedRateLimit::take_back(const RatePlace& place, std::uint32_t bucket_index, std::uint32_t tenancy,
@@ -138,11 +139,15 @@ void KeyedRateLimit::take_back(const RatePlace& place, std::uint32_t bucket_inde
 
 RateLimitView KeyedRateLimit::view(const RateLimitConfig& config, std::optional<std::string_view> key,
                                    TimePoint now) const noexcept {
-  if (!key) return without_key_.view(config, now);
-  const std::uint64_t hashed = hash_(*key);
-  const Shard& shard = shards_[shard_of(hashed)];
+  return view_hashed(config, key ? std::optional{hash_(*key)} : std::nullopt, now);
+}
+
+RateLimitView KeyedRateLimit::view_hashed(const RateLimitConfig& config, std::optional<std::uint64_t> hash,
+                                          TimePoint now) const noexcept {
+  if (!hash) return without_key_.view(config, now);
+  const Shard& shard = shards_[shard_of(*hash)];
   const std::lock_guard lock{shard.mutex};
-  const std::uint32_t index = shard.find(hashed);
+  const std::uint32_t index = shard.find(*hash);
   return view_of(config, shard.scale, index == kNone ? RateScale::kFull : shard.buckets[index].empty_since, now);
 }
 

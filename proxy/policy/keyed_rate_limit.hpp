@@ -48,6 +48,8 @@ class KeyedRateLimit final : public RatePlaceKeeper {
   std::uint64_t hashed(std::string_view key) const noexcept { return hash_(key); }
   /// A key that is not in the table has a full bucket.
   RateLimitView view(const RateLimitConfig& config, std::optional<std::string_view> key, TimePoint now) const noexcept;
+  RateLimitView view_hashed(const RateLimitConfig& config, std::optional<std::uint64_t> hash,
+                            TimePoint now) const noexcept;
   /// Makes `config` the numbers that all buckets are refilled by from `now` on.
   void reload(const RateLimitConfig& config, TimePoint now) noexcept;
 

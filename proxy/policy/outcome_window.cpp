@@ -53,23 +53,34 @@ void TimeWindow::record(CallEnd end, TimePoint now) noexcept {
   if (end.slow) add(slot.slow);
 }
 
+std::uint64_t TimeWindow::live(const std::atomic<std::uint64_t>& count, std::uint32_t current) noexcept {
+  const std::uint64_t word = count.load(std::memory_order_relaxed);
+  // A bucket of the near future is current: another worker's clock is ahead, or this one's `now` is old. One comparison
+  // asks for both ends, as all slots are read for every decision of a throttle.
+  constexpr std::uint32_t kAhead = kSlots - kBuckets - 1;
+  return current - high_of(word) + kAhead < kBuckets + kAhead ? low_of(word) : 0;
+}
+
 OutcomeCounts TimeWindow::counts(TimePoint now) const noexcept {
   const std::uint32_t current = epoch(now);
-  const auto live = [current](const std::atomic<std::uint64_t>& count) -> std::uint64_t {
-    const std::uint64_t word = count.load(std::memory_order_relaxed);
-    // A bucket of the near future is current: another worker's clock is ahead, or this one's `now` is old.
-    const std::uint32_t age = current - high_of(word);
-    const std::uint32_t ahead = high_of(word) - current;
-    return age < kBuckets || ahead < kSlots - kBuckets ? low_of(word) : 0;
-  };
   OutcomeCounts sum;
   for (const Slot& slot : slots_) {
-    sum.failures += live(slot.failures);
-    sum.slow += live(slot.slow);
-    sum.timed += live(slot.slow_neutral);
-    sum.calls += live(slot.calls);
+    sum.failures += live(slot.failures, current);
+    sum.slow += live(slot.slow, current);
+    sum.timed += live(slot.slow_neutral, current);
+    sum.calls += live(slot.calls, current);
   }
   sum.timed += sum.calls;
+  return sum;
+}
+
+OutcomeCounts TimeWindow::untimed_counts(TimePoint now) const noexcept {
+  const std::uint32_t current = epoch(now);
+  OutcomeCounts sum;
+  for (const Slot& slot : slots_) {
+    sum.failures += live(slot.failures, current);
+    sum.calls += live(slot.calls, current);
+  }
   return sum;
 }
 

@@ -71,10 +71,6 @@ GateLevels gate_levels(std::uint32_t capacity, const PriorityThresholds& thresho
   return levels;
 }
 
-void GatePermit::release() noexcept {
-  if (PriorityGate* gate = std::exchange(gate_, nullptr)) gate->release();
-}
-
 GateWaiter::~GateWaiter() {
   if (state() != State::idle) static_cast<void>(gate_->leave(*this));
 }
@@ -158,7 +154,7 @@ void PriorityGate::hand_on_all() noexcept {
   }
 }
 
-void PriorityGate::release() noexcept {
+void PriorityGate::take_back() noexcept {
   std::uint64_t word = word_.load(std::memory_order_relaxed);
   ENSURE(in_flight_of(word) > 0);
   while (!waits_from(word, 0)) {

@@ -33,11 +33,11 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
-#include <utility>
 
 #include "proxy/base/cache_line.hpp"
 #include "proxy/base/priority.hpp"
 #include "proxy/base/wakeups.hpp"
+#include "proxy/policy/permit.hpp"
 
 namespace outrigger::policy {
 
@@ -73,27 +73,8 @@ enum class GateAnswer : std::uint8_t {
 
 class PriorityGate;
 
-/// One place, given back exactly once.
-class GatePermit {
- public:
-  GatePermit() noexcept = default;
-  explicit GatePermit(PriorityGate& gate) noexcept : gate_(&gate) {}
-  GatePermit(GatePermit&& other) noexcept : gate_(std::exchange(other.gate_, nullptr)) {}
-  GatePermit& operator=(GatePermit&& other) noexcept {
-    if (this != &other) {
-      release();
-      gate_ = std::exchange(other.gate_, nullptr);
-    }
-    return *this;
-  }
-  ~GatePermit() { release(); }
-
-  explicit operator bool() const noexcept { return gate_ != nullptr; }
-  void release() noexcept;
-
- private:
-  PriorityGate* gate_ = nullptr;
-};
+/// One place.
+using GatePermit = Permit<PriorityGate>;
 
 /// A place in a gate's queue, a member of the one who waits. Going while it still waits leaves the queue.
 class GateWaiter {
@@ -151,14 +132,14 @@ class PriorityGate {
   std::uint32_t queued(Priority priority) const noexcept;
 
  private:
-  friend class GatePermit;
+  friend GatePermit;
 
   struct Queue {
     GateWaiter* first = nullptr;
     GateWaiter* last = nullptr;
   };
 
-  void release() noexcept;
+  void take_back() noexcept;
   bool hand_on(std::uint64_t freed) noexcept;
   void hand_on_all() noexcept;
   GateAnswer wait(const GateLevels& levels, Priority priority, GateWaiter& waiter) noexcept;

@@ -24,6 +24,9 @@ class Health(EndToEnd):
         rig = self.rig()
         for target in ("/healthz", "/readyz"):
             self.assertEqual(rig.proxy.call(target).status, 200)
+            head = rig.proxy.call(target, "HEAD")
+            self.assertEqual((head.status, head.get("Content-Length"), head.body), (200, "2", b""))
+        self.assertEqual(rig.proxy.call("/metrics", "HEAD").status, 200)
         self.assertEqual(rig.proxy.call("/healthz").body.strip(), b"ok")
 
     def test_only_hosts_we_know_are_served(self):
@@ -39,7 +42,7 @@ class Health(EndToEnd):
         rig = self.rig()
         for target in ("/metrics", "/timelines", "/config", "/healthz"):
             response = rig.proxy.call(target, "POST", body=b"")
-            self.assertEqual((response.status, response.get("Allow")), (405, "GET"))
+            self.assertEqual((response.status, response.get("Allow")), (405, "GET, HEAD"))
         self.assertEqual(rig.proxy.call("/nothing-here").status, 404)
         self.assertEqual(rig.proxy.call("/timelines/no-such-request").status, 404)
 

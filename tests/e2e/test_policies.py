@@ -57,6 +57,51 @@ class RateLimit(EndToEnd):
         statuses = [rig.fetch(headers=[("X-Tenant", tenant)]).status for tenant in tenants]
         self.assertEqual(statuses, [200, 200, 429, 429])
 
+    def left(self, response, style="ietf"):
+        """What an answer says is left, and in how many seconds there is more."""
+        if style == "legacy":
+            return int(response.get("X-RateLimit-Remaining")), int(response.get("X-RateLimit-Reset"))
+        name, left, reset = response.get("RateLimit").split(";")
+        self.assertEqual((name, left[:2], reset[:2]), ('"t.Op"', "r=", "t="))
+        return int(left[2:]), int(reset[2:])
+
+    def test_answers_say_what_is_left(self):
+        for style in ("ietf", "legacy"):
+            with self.subTest(style):
+                rig = self.rig(policy={"rate_limit": {"requests": 3, "per": "3h", "headers": style}})
+                answers = [rig.fetch() for _ in range(5)]
+                self.assertEqual([answer.status for answer in answers], [200] * 3 + [429] * 2)
+                self.assertEqual([self.left(answer, style)[0] for answer in answers], [2, 1, 0, 0, 0])
+                for answer in answers:
+                    if style == "ietf":
+                        self.assertEqual(answer.get("RateLimit-Policy"), '"t.Op";q=3;w=10800')
+                    else:
+                        self.assertEqual(answer.get("X-RateLimit-Limit"), "3")
+                    reset = self.left(answer, style)[1]
+                    self.assertTrue(3500 < reset <= 3600, reset)
+                    if answer.status == 429:
+                        self.assertGreaterEqual(int(answer.get("Retry-After")), reset)
+
+    def test_each_client_is_told_what_is_left_of_its_own(self):
+        rig = self.rig(policy={"rate_limit": {"requests": 9, "per": "1h", "headers": "legacy",
+                                              "key": {"header": "X-Tenant"}}})
+        tenants = ["a", "a", "b", "a", "b", None, None]
+        answers = [rig.fetch(headers=[("X-Tenant", tenant)] if tenant else []) for tenant in tenants]
+        self.assertEqual([self.left(answer, "legacy")[0] for answer in answers], [8, 7, 8, 6, 7, 8, 7])
+
+    def test_a_reply_of_our_own_and_a_failure_say_it_too(self):
+        rig = self.rig([unavailable(end="fin")], policy={"rate_limit": {"requests": 9, "per": "1h", "headers": "ietf"}})
+        self.assertEqual(self.left(rig.fetch())[0], 8)
+        rig.up.refuse()
+        refused = rig.fetch()
+        self.assertEqual((refused.status, self.left(refused)[0]), (502, 7))
+        self.assertIsNone(rig.fetch(headers=[("X-Request-Timeout", "1")]).get("RateLimit"))
+
+    def test_nothing_is_said_unless_it_is_asked_for(self):
+        rig = self.rig(policy={"rate_limit": {"requests": 1, "per": "1h"}})
+        for answer in (rig.fetch(), rig.fetch()):
+            self.assertEqual([name for name in answer.names() if "ratelimit" in name.lower()], [])
+
     def test_a_request_may_wait_for_its_turn(self):
         rig = self.rig(policy={"rate_limit": {"requests": 10, "per": "1s", "shape": "smooth", "max_wait": "5s"}})
         begun = time.monotonic()

@@ -29,12 +29,10 @@ std::vector<T> several(Bytes& bytes, T (*draw)(Bytes&)) {
   return all;
 }
 
-policy::DeadlineConfig draw_deadline(Bytes& bytes) {
-  policy::DeadlineConfig deadline;
+void draw_deadline(Bytes& bytes, policy::DeadlineConfig& deadline) {
   deadline.min_remaining = bytes.one_of(kTimes);
   deadline.margin = bytes.one_of(kTimes);
   deadline.reject_invalid = bytes.flag();
-  return deadline;
 }
 
 policy::RetryConfig draw_retry(Bytes& bytes) {
@@ -56,7 +54,7 @@ policy::Policy draw_policy(Bytes& bytes) {
   policy::Policy policy;
   policy.overall_timeout = bytes.one_of(kTimes);
   policy.max_duration = bytes.flag() ? bytes.one_of(kTimes) : 0ns;
-  policy.deadline = draw_deadline(bytes);
+  draw_deadline(bytes, policy.deadline);
   policy.retry = perhaps(bytes, draw_retry);
   return policy;
 }

@@ -134,7 +134,7 @@ class History final : private Wakeups {
     Held sum;
     for (const auto& request : requests_) {
       if (!request) continue;
-      sum.attempts += static_cast<std::uint32_t>(request->check.live_attempts());
+      sum.attempts += static_cast<std::uint32_t>(request->check.placed_attempts());
       sum.requests += request->check.inside() ? 1 : 0;
       sum.undecided += request->check.undecided() ? 1 : 0;
     }

@@ -27,7 +27,7 @@ TEST_SUITE("race") {
       for (int i = 0; i < 20'000; ++i) {
         const Balance balance = i % 2 == 0 ? Balance::least_request : Balance::round_robin;
         const EndpointId chosen = *choose(set, balance, previous, cursor, rng);
-        EndpointPermit permit{states[index(chosen)]};
+        EndpointPermit permit = states[index(chosen)].enter();
         if (i % 5 == 0) {
           held.push_back(std::move(permit));
         } else if (!held.empty() && i % 3 == 0) {
@@ -43,7 +43,7 @@ TEST_SUITE("race") {
     EndpointState state;
     std::vector<std::vector<EndpointPermit>> held(kThreads);
     race([&](std::uint32_t thread) {
-      for (int i = 0; i < 1000; ++i) held[thread].emplace_back(state);
+      for (int i = 0; i < 1000; ++i) held[thread].push_back(state.enter());
     });
     CHECK(state.in_flight == 1000 * static_cast<int>(kThreads));
     race([&](std::uint32_t thread) { held[(thread + 1) % kThreads].clear(); });

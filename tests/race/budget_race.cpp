@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include "proxy/policy/budget.hpp"
+#include "tests/race/crowd.hpp"
 #include "tests/race/threads.hpp"
 
 using namespace outrigger;
@@ -23,20 +24,6 @@ BudgetConfig of(BudgetType type) {
   config.type = type;
   return config;
 }
-
-/// The largest value that was ever there, kept by whoever changes it.
-struct Peak {
-  std::atomic<std::int64_t> now{0};
-  std::atomic<std::int64_t> most{0};
-
-  void up() {
-    const std::int64_t value = now.fetch_add(1) + 1;
-    std::int64_t seen = most.load();
-    while (seen < value && !most.compare_exchange_weak(seen, value)) {
-    }
-  }
-  void down() { now.fetch_sub(1); }
-};
 
 }  // namespace
 
@@ -111,22 +98,22 @@ TEST_SUITE("race") {
     for (int i = 0; i < 25; ++i) {
       for (std::uint32_t worker = 0; worker < kThreads; ++worker) budget.enter_loop(worker, kStart);
     }
-    Peak peak;
+    Crowd crowd;
     race([&](std::uint32_t) {
       std::vector<BudgetPermit> held;
       for (int i = 0; i < kRounds; ++i) {
         if (BudgetPermit permit = budget.admit(config, 1, kStart)) {
-          peak.up();
+          crowd.enter();
           held.push_back(std::move(permit));
         }
         if (held.size() > 9 || (!held.empty() && i % 3 == 0)) {
-          peak.down();
+          crowd.leave();
           held.pop_back();
         }
       }
-      for (std::size_t i = 0; i < held.size(); ++i) peak.down();
+      for (std::size_t i = 0; i < held.size(); ++i) crowd.leave();
     });
-    CHECK(peak.most <= 26);  // of 100 requests: 25 of 125, and one
+    CHECK(crowd.most <= 26);  // of 100 requests: 25 of 125, and one
     CHECK(budget.extras_in_flight() == 0);
     CHECK(budget.requests_in_flight() == 100);
   }

@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include "proxy/policy/circuit_breaker.hpp"
+#include "tests/race/crowd.hpp"
 #include "tests/race/threads.hpp"
 
 using namespace outrigger;
@@ -42,20 +43,6 @@ struct Probing {
 
   CircuitConfig config;
   CircuitBreaker circuit;
-};
-
-/// The largest number that were there at once, kept by those who come and go.
-struct Crowd {
-  std::atomic<std::int64_t> now{0};
-  std::atomic<std::int64_t> most{0};
-
-  void enter() {
-    const std::int64_t value = now.fetch_add(1) + 1;
-    std::int64_t seen = most.load();
-    while (seen < value && !most.compare_exchange_weak(seen, value)) {
-    }
-  }
-  void leave() { now.fetch_sub(1); }
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "proxy/base/rng.hpp"
 #include "proxy/policy/priority_gate.hpp"
+#include "tests/race/crowd.hpp"
 #include "tests/race/threads.hpp"
 
 using namespace outrigger;
@@ -28,22 +29,11 @@ struct Told final : Wakeups {
   std::vector<std::atomic<std::uint32_t>> count;
 };
 
-/// Places in use, counted beside the gate: above the true number for an instant never, below for an instant at most.
-struct Peak {
-  std::atomic<int> now{0};
-  std::atomic<int> most{0};
-
-  void up() {
-    const int value = now.fetch_add(1) + 1;
-    int seen = most.load();
-    while (seen < value && !most.compare_exchange_weak(seen, value)) {
-    }
-  }
-  void give_back(GatePermit permit) {
-    now.fetch_sub(1);
-    permit.release();
-  }
-};
+/// Gives a place back that is counted beside the gate: the count is above the true number never, below for an instant.
+void give_back(Crowd& crowd, GatePermit permit) {
+  crowd.leave();
+  permit.release();
+}
 
 Priority any_priority(Rng& rng) { return static_cast<Priority>(rng.below(kPriorities)); }
 
@@ -55,27 +45,27 @@ TEST_SUITE("race") {
       const GateLevels levels = gate_levels(10, kShares, 0);
       Told told{1};
       PriorityGate gate{told};
-      Peak peak;
+      Crowd crowd;
       race([&](std::uint32_t thread) {
         Rng rng{thread};
         std::vector<GatePermit> held;
         for (int i = 0; i < kRounds; ++i) {
           if (GateAdmission admission = gate.admit(levels, priority, nullptr); admission.permit) {
-            peak.up();
+            crowd.enter();
             held.push_back(std::move(admission.permit));
           }
           if (held.size() > 3 || (!held.empty() && rng.below(2) == 0)) {
-            peak.give_back(std::move(held.back()));
+            give_back(crowd, std::move(held.back()));
             held.pop_back();
           }
         }
         while (!held.empty()) {
-          peak.give_back(std::move(held.back()));
+          give_back(crowd, std::move(held.back()));
           held.pop_back();
         }
       });
-      CHECK(peak.most.load() <= static_cast<int>(levels.limits[index(priority)]));
-      CHECK(peak.most.load() > 0);
+      CHECK(crowd.most.load() <= static_cast<int>(levels.limits[index(priority)]));
+      CHECK(crowd.most.load() > 0);
       CHECK(gate.in_flight() == 0);
     }
   }
@@ -84,7 +74,7 @@ TEST_SUITE("race") {
     const GateLevels levels = gate_levels(3, kShares, 4);
     Told told{kThreads};
     PriorityGate gate{told};
-    Peak peak;
+    Crowd crowd;
     std::array<std::atomic<int>, 3> outcomes{};  // of waits: granted, dropped, left
     race([&](std::uint32_t thread) {
       Rng rng{thread};
@@ -100,12 +90,12 @@ TEST_SUITE("race") {
           outcomes[admission.permit ? 0 : dropped ? 1 : 2].fetch_add(1);
         }
         if (!admission.permit) continue;
-        peak.up();
+        crowd.enter();
         if (rng.below(4) == 0) std::this_thread::yield();
-        peak.give_back(std::move(admission.permit));
+        give_back(crowd, std::move(admission.permit));
       }
     });
-    CHECK(peak.most.load() <= 3);
+    CHECK(crowd.most.load() <= 3);
     CHECK(gate.in_flight() == 0);
     CHECK(gate.queued() == 0);
     CHECK(outcomes[0].load() > 0);

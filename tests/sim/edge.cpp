@@ -215,6 +215,7 @@ void Edge::take(const Event& fact) {
   exchange_.on(world_.now(), fact, orders);
   sidecar_.invariants().broken(number_, check_.observe(world_.now(), fact, orders, exchange_));
   sidecar_.invariants().broken(number_, sidecar_.compare());
+  sidecar_.observe();
   if (sidecar_.replay()) {
     trace_ += "    " + test::show(world_.now() - timeline_.start) + " ms  " + test::show(fact) + "  ->  " +
               test::show(orders) + "\n";

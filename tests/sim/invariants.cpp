@@ -1,7 +1,5 @@
 #include "tests/sim/invariants.hpp"
 
-#include <algorithm>
-
 namespace outrigger::sim {
 
 void Invariants::broken(std::uint64_t exchange, const std::string& what) {
@@ -32,68 +30,11 @@ void Invariants::ended(const exchange::Timeline& timeline) {
     mix(static_cast<std::uint64_t>(decision.at.count()));
     mix(static_cast<std::uint64_t>(decision.reason));
   }
-  ended_.push_back(entry);
+  account_.add(entry);
 }
 
 void Invariants::at_rest() {
   if (running_ != 0) broken(0, "I1 " + std::to_string(running_) + " exchanges have not ended");
-}
-
-double Invariants::goodput(Nanos from, Nanos until) const {
-  std::size_t all = 0;
-  std::size_t good = 0;
-  for (const Ended& entry : ended_) {
-    if (entry.start < from || entry.start >= until) continue;
-    ++all;
-    good += entry.good ? 1 : 0;
-  }
-  return all == 0 ? 1 : static_cast<double>(good) / static_cast<double>(all);
-}
-
-double Invariants::goodput(Nanos from, Nanos until, Priority priority) const {
-  std::size_t all = 0;
-  std::size_t good = 0;
-  for (const Ended& entry : ended_) {
-    if (entry.start < from || entry.start >= until || entry.priority != priority) continue;
-    ++all;
-    good += entry.good ? 1 : 0;
-  }
-  return all == 0 ? 1 : static_cast<double>(good) / static_cast<double>(all);
-}
-
-double Invariants::good_per_second(Nanos from, Nanos until) const {
-  const auto good = std::count_if(ended_.begin(), ended_.end(), [&](const Ended& entry) {
-    return entry.good && entry.end >= from && entry.end < until;
-  });
-  return static_cast<double>(good) * 1e9 / static_cast<double>((until - from).count());
-}
-
-Nanos Invariants::latency(double quantile, Nanos from, Nanos until) const {
-  std::vector<Nanos> taken;
-  for (const Ended& entry : ended_) {
-    if (entry.good && entry.start >= from && entry.start < until) taken.push_back(entry.end - entry.start);
-  }
-  if (taken.empty()) return Nanos{0};
-  const auto at = taken.begin() + static_cast<std::ptrdiff_t>(quantile * static_cast<double>(taken.size() - 1));
-  std::nth_element(taken.begin(), at, taken.end());
-  return *at;
-}
-
-double Invariants::amplification(Nanos from, Nanos until) const {
-  std::size_t all = 0;
-  std::size_t attempts = 0;
-  for (const Ended& entry : ended_) {
-    if (entry.start < from || entry.start >= until) continue;
-    ++all;
-    attempts += entry.attempts;
-  }
-  return all == 0 ? 1 : static_cast<double>(attempts) / static_cast<double>(all);
-}
-
-std::uint64_t Invariants::attempts() const {
-  std::uint64_t sum = 0;
-  for (const Ended& entry : ended_) sum += entry.attempts;
-  return sum;
 }
 
 /// FNV-1a over eight bytes at a time, with the high half folded down so that no bit is lost to the shift.

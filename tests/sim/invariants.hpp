@@ -1,26 +1,18 @@
 // tests/sim/invariants.hpp
 //
-// What must hold over all exchanges together, and the account that scenarios are judged by. The promises of a single
-// exchange are held by ExchangeCheck and those of the shared state by Ledger; here they meet: the first that breaks
-// stops the world and says when, and everything that ended goes into one hash, which a seed must reproduce.
+// What must hold over all exchanges together. The promises of a single exchange are held by ExchangeCheck and those of
+// the shared state by Ledger; here they meet: the first that breaks stops the world and says when, and everything that
+// ended goes into the account and into one hash, which a seed must reproduce.
 #pragma once
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "proxy/exchange/timeline.hpp"
+#include "tests/sim/account.hpp"
 #include "tests/sim/world.hpp"
 
 namespace outrigger::sim {
-
-struct Ended {
-  Nanos start{};  // since the start of the world
-  Nanos end{};
-  bool good = false;
-  Priority priority = Priority::standard;
-  std::uint32_t attempts = 0;  // reconnects not counted
-};
 
 class Invariants {
  public:
@@ -33,6 +25,8 @@ class Invariants {
   void ended(const exchange::Timeline& timeline);
   /// At rest: everything that began has ended.
   void at_rest();
+  /// Notes how an adaptive limit stands now.
+  void read(const LimitReading& reading) { account_.read(reading, world_.now() - began_); }
 
   bool holds() const { return what_.empty(); }
   const std::string& what() const { return what_; }
@@ -40,18 +34,7 @@ class Invariants {
   Nanos at() const { return at_; }
   std::uint64_t hash() const { return hash_; }
 
-  /// Of the requests that began in [from, until): how many ended well.
-  double goodput(Nanos from, Nanos until) const;
-  /// Of those with that priority.
-  double goodput(Nanos from, Nanos until, Priority priority) const;
-  /// How many of them ended well per second.
-  double good_per_second(Nanos from, Nanos until) const;
-  /// The quantile of how long those took that ended well.
-  Nanos latency(double quantile, Nanos from, Nanos until) const;
-  /// Attempts per request of the same.
-  double amplification(Nanos from, Nanos until) const;
-  std::size_t requests() const { return ended_.size(); }
-  std::uint64_t attempts() const;
+  const Account& account() const { return account_; }
 
  private:
   void mix(std::uint64_t value);
@@ -60,7 +43,7 @@ class Invariants {
   World& world_;
   TimePoint began_;
   std::uint64_t running_ = 0;
-  std::vector<Ended> ended_;
+  Account account_;
   std::uint64_t hash_ = 0xcbf29ce484222325u;
   std::string what_;
   Nanos at_{0};

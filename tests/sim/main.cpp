@@ -1,41 +1,36 @@
 // tests/sim/main.cpp
 //
-// Runs scenarios by seed: simulator [--scenario NAME] [--seed N | --seeds N] [--replay] [--list]. Each seed is run
-// twice, and both runs must end in the same hash (I10). What breaks is printed with the command that replays it.
-#include <chrono>
+// Runs scenarios by seed:
+//
+//   simulator [--scenario NAME] [--seed N | --seeds N | --soak] [--jobs N] [--replay] [--list]
+//
+// Without numbers each scenario takes as many seeds as it names itself, from 1 on; --soak takes a thousand of each on
+// all processors. Most seeds are run twice, and both runs must end in the same hash (I10). What breaks is printed with
+// the command that replays it.
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <ctime>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
+#include "tests/sim/report.hpp"
 #include "tests/sim/scenario.hpp"
 
 namespace outrigger::sim {
-
-std::string good_at_least(const Invariants& outcome, double share) {
-  const double good = outcome.goodput(Nanos{0}, kForever);
-  return good >= share ? "" : "I11 goodput " + std::to_string(good);
-}
-
-std::string attempts_at_most(const Invariants& outcome, double most) {
-  const double made = outcome.amplification(Nanos{0}, kForever);
-  // A budget may be spent to the last attempt, where both sides are the same number rounded differently.
-  return made <= most + 1e-9 ? "" : "I11 " + std::to_string(made) + " attempts per request";
-}
-
 namespace {
 
-struct Result {
-  std::string broken;
-  Nanos at{0};
-  std::uint64_t exchange = 0;
-  std::uint64_t hash = 0;
-  std::size_t requests = 0;
-  std::uint64_t attempts = 0;
-  double goodput = 0;
-};
+constexpr std::uint64_t kSoakSeeds = 1000;
+
+std::string first_out_of_bounds(const Figures& figures) {
+  for (const Figure& figure : figures) {
+    if (!figure.holds()) return "I11 " + std::string{figure.name} + " is " + std::to_string(figure.value);
+  }
+  return {};
+}
 
 Result run(const Scenario& scenario, std::uint64_t seed, bool replay) {
   World world{seed};
@@ -46,81 +41,88 @@ Result run(const Scenario& scenario, std::uint64_t seed, bool replay) {
   const ModelClients clients{world, setup.traffic, [&](const Request& request) { sidecar.send(request); }};
   world.run();
   if (invariants.holds()) sidecar.at_rest();
-  if (invariants.holds()) invariants.broken(0, scenario.judge(setup, invariants));
-  return {.broken = invariants.what(),
+  Figures figures;
+  if (invariants.holds()) figures = scenario.measure(setup, invariants.account());
+  invariants.broken(0, first_out_of_bounds(figures));
+  return {.seed = seed,
+          .broken = invariants.what(),
           .at = invariants.at(),
           .exchange = invariants.exchange(),
           .hash = invariants.hash(),
-          .requests = invariants.requests(),
-          .attempts = invariants.attempts(),
-          .goodput = invariants.goodput(Nanos{0}, kForever)};
+          .requests = invariants.account().requests(),
+          .attempts = invariants.account().attempts(),
+          .figures = std::move(figures)};
 }
 
-void print_failure(const Scenario& scenario, std::uint64_t seed, const Result& result) {
-  const std::string_view what = result.broken;
-  const std::size_t space = what.find(' ');
-  const std::string name{scenario.name};
-  std::printf("seed=%llu scenario=%s at=%.6fs invariant=%s exchange=%llu: %s\n", static_cast<unsigned long long>(seed),
-              name.c_str(), static_cast<double>(result.at.count()) / 1e9, std::string{what.substr(0, space)}.c_str(),
-              static_cast<unsigned long long>(result.exchange), std::string{what.substr(space + 1)}.c_str());
-  std::printf("replay: simulator --scenario %s --seed %llu --replay\n", name.c_str(),
-              static_cast<unsigned long long>(seed));
-}
-
-/// Answers whether every seed held.
-bool run_seeds(const Scenario& scenario, std::uint64_t first, std::uint64_t last, bool replay) {
-  const auto began = std::clock();
-  std::uint64_t hash = 0;
-  std::size_t requests = 0;
-  std::uint64_t attempts = 0;
-  double goodput = 0;
-  for (std::uint64_t seed = first; seed <= last; ++seed) {
-    Result result = run(scenario, seed, replay);
-    if (result.broken.empty() && !replay && run(scenario, seed, false).hash != result.hash) {
-      result.broken = "I10 the same seed ended in another hash";
-    }
-    if (!result.broken.empty()) {
-      print_failure(scenario, seed, result);
-      return false;
-    }
-    hash = (hash ^ result.hash) * 0x100000001b3u;
-    requests += result.requests;
-    attempts += result.attempts;
-    goodput += result.goodput / static_cast<double>(last - first + 1);
+Result run_checked(const Scenario& scenario, std::uint64_t seed, bool replay) {
+  Result result = run(scenario, seed, replay);
+  const bool again = scenario.run_twice() && !replay && result.broken.empty();
+  if (again && run(scenario, seed, false).hash != result.hash) {
+    result.broken = "I10 the same seed ended in another hash";
   }
-  std::printf("%s: %llu seeds, %zu requests, %llu attempts, goodput %.4f, hash %016llx, %.2f s\n",
-              std::string{scenario.name}.c_str(), static_cast<unsigned long long>(last - first + 1), requests,
-              static_cast<unsigned long long>(attempts), goodput, static_cast<unsigned long long>(hash),
-              static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC);
-  return true;
-}
-
-std::vector<Scenario> all_scenarios() {
-  std::vector<Scenario> all;
-  for (const auto group : {traffic_scenarios(), budget_scenarios(), system_scenarios(), policy_scenarios()}) {
-    all.insert(all.end(), group.begin(), group.end());
-  }
-  return all;
+  return result;
 }
 
 struct Options {
   std::string_view scenario;
   std::uint64_t first = 1;
-  std::uint64_t last = 50;
+  std::optional<std::uint64_t> last;  // absent: what the scenario says
+  unsigned jobs = 1;
   bool replay = false;
   bool list = false;
 };
 
+/// Seeds do not know of each other, so any thread may run any of them.
+std::vector<Result> run_seeds(const Scenario& scenario, const Options& options) {
+  const std::uint64_t count = options.last.value_or(scenario.seeds) - options.first + 1;
+  std::vector<Result> results(count);
+  std::atomic<std::uint64_t> next{0};
+  const auto work = [&] {
+    for (std::uint64_t i = next++; i < count; i = next++) {
+      results[i] = run_checked(scenario, options.first + i, options.replay);
+    }
+  };
+  std::vector<std::jthread> others;
+  for (unsigned i = 1; i < options.jobs; ++i) others.emplace_back(work);
+  work();
+  others.clear();
+  return results;
+}
+
+/// Answers whether every seed held.
+bool run_scenario(const Scenario& scenario, const Options& options, std::string_view command) {
+  const std::clock_t began = std::clock();
+  const std::vector<Result> results = run_seeds(scenario, options);
+  print_rows(scenario, results, static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC);
+  print_failures(scenario, results, command);
+  return std::ranges::all_of(results, [](const Result& result) { return result.broken.empty(); });
+}
+
+std::vector<Scenario> all_scenarios() {
+  std::vector<Scenario> all;
+  for (const auto group :
+       {traffic_scenarios(), budget_scenarios(), system_scenarios(), load_scenarios(), mixture_scenarios()}) {
+    all.insert(all.end(), group.begin(), group.end());
+  }
+  return all;
+}
+
 bool parse(int argc, char** argv, Options& options) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view option = argv[i];
+    const auto number = [&] { return std::strtoull(argv[++i], nullptr, 10); };
     const bool more = i + 1 < argc;
     if (option == "--scenario" && more) {
       options.scenario = argv[++i];
     } else if (option == "--seed" && more) {
-      options.first = options.last = std::strtoull(argv[++i], nullptr, 10);
+      options.last = options.first = number();
     } else if (option == "--seeds" && more) {
-      options.last = std::strtoull(argv[++i], nullptr, 10);
+      options.last = number();
+    } else if (option == "--jobs" && more) {
+      options.jobs = static_cast<unsigned>(number());
+    } else if (option == "--soak") {
+      options.last = kSoakSeeds;
+      options.jobs = std::thread::hardware_concurrency();
     } else if (option == "--replay") {
       options.replay = true;
     } else if (option == "--list") {
@@ -132,30 +134,40 @@ bool parse(int argc, char** argv, Options& options) {
   return true;
 }
 
-int run_all(const Options& options) {
+void list() {
+  for (const Scenario& scenario : all_scenarios()) {
+    std::printf("%-24s %2u  %s\n", std::string{scenario.name}.c_str(), scenario.seeds,
+                std::string{scenario.what}.c_str());
+  }
+}
+
+int run_all(const Options& options, std::string_view command) {
   bool held = true;
   bool found = false;
+  print_header();
   for (const Scenario& scenario : all_scenarios()) {
-    if (options.list) {
-      std::printf("%-16s %s\n", std::string{scenario.name}.c_str(), std::string{scenario.what}.c_str());
-      continue;
-    }
     if (!options.scenario.empty() && scenario.name != options.scenario) continue;
     found = true;
-    held = run_seeds(scenario, options.first, options.last, options.replay) && held;
+    held = run_scenario(scenario, options, command) && held;
   }
-  if (!found && !options.list) std::fprintf(stderr, "no such scenario\n");
-  return (found && held) || options.list ? 0 : 1;
+  if (!found) std::fprintf(stderr, "no such scenario\n");
+  return found && held ? 0 : 1;
 }
 
 }  // namespace
 }  // namespace outrigger::sim
 
 int main(int argc, char** argv) {
-  outrigger::sim::Options options;
-  if (!outrigger::sim::parse(argc, argv, options)) {
-    std::fprintf(stderr, "usage: simulator [--scenario NAME] [--seed N | --seeds N] [--replay] [--list]\n");
+  using namespace outrigger::sim;
+  Options options;
+  if (!parse(argc, argv, options)) {
+    std::fprintf(stderr,
+                 "usage: simulator [--scenario NAME] [--seed N | --seeds N | --soak] [--jobs N] [--replay] [--list]\n");
     return 2;
   }
-  return outrigger::sim::run_all(options);
+  if (options.list) {
+    list();
+    return 0;
+  }
+  return run_all(options, argv[0]);
 }

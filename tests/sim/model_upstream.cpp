@@ -58,9 +58,10 @@ void ModelUpstream::request(const std::shared_ptr<Caller>& caller, bool whole) {
   }
   ++requests_seen_;
   const Behaviour& now = behaviour();
-  if (now.concurrency == 0 || busy_ < now.concurrency) return begin(caller);
-  if (waiting_.size() < now.queue) return waiting_.push_back(caller);
-  reply(caller, 503);
+  if (waiting_.empty() && has_room()) return begin(caller);
+  if (waiting_.size() >= now.queue && !has_room()) return reply(caller, 503);
+  waiting_.push_back(caller);
+  next();
 }
 
 void ModelUpstream::begin(const std::shared_ptr<Caller>& caller) {
@@ -82,11 +83,18 @@ void ModelUpstream::complete(const std::shared_ptr<Caller>& caller) {
   reply(caller, chance(rng_, now.fail) ? now.statuses[rng_.below(now.statuses.size())] : std::uint16_t{200});
 }
 
+bool ModelUpstream::has_room() const {
+  const std::uint32_t most = behaviour().concurrency;
+  return most == 0 || busy_ < most;
+}
+
+/// There may be room for several: another phase may have more workers, or fewer than are still busy.
 void ModelUpstream::next() {
-  if (waiting_.empty()) return;
-  const std::shared_ptr<Caller> caller = std::move(waiting_.front());
-  waiting_.pop_front();
-  begin(caller);
+  while (!waiting_.empty() && has_room()) {
+    const std::shared_ptr<Caller> caller = std::move(waiting_.front());
+    waiting_.pop_front();
+    begin(caller);
+  }
 }
 
 void ModelUpstream::reply(const std::shared_ptr<Caller>& caller, std::uint16_t status) {

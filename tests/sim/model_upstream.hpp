@@ -95,6 +95,7 @@ class ModelUpstream {
   void begin(const std::shared_ptr<Caller>& caller);
   void complete(const std::shared_ptr<Caller>& caller);
   void next();
+  bool has_room() const;
   void reply(const std::shared_ptr<Caller>& caller, std::uint16_t status);
 
   World& world_;

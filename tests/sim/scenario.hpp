@@ -1,40 +1,59 @@
 // tests/sim/scenario.hpp
 //
-// A scenario is a way to draw a setup from a seed and a judgement on what came of it. The promises hold in all of them;
-// the judgement is what is particular: how many requests must have ended well, how many attempts they may have cost.
+// A scenario is a way to draw a setup from a seed, and the figures that say what came of it. The promises hold in all
+// of them; a figure is what is particular: how many requests ended well, how many attempts they cost. One that has a
+// bound is a promise, too; one without is only shown.
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <span>
-#include <string>
 #include <string_view>
+#include <vector>
 
-#include "tests/sim/invariants.hpp"
+#include "tests/sim/account.hpp"
 #include "tests/sim/sidecar.hpp"
 
 namespace outrigger::sim {
+
+struct Figure {
+  static constexpr double kNoBound = std::numeric_limits<double>::infinity();
+
+  std::string_view name;
+  double value = 0;
+  double least = -kNoBound;
+  double most = kNoBound;
+
+  // A budget may be spent to the last attempt, where both sides are the same number rounded differently.
+  bool holds() const { return value >= least - 1e-9 && value <= most + 1e-9; }
+};
+/// Every seed of a scenario gives the same ones in the same order.
+using Figures = std::vector<Figure>;
 
 struct Scenario {
   std::string_view name;
   std::string_view what;
   Setup (*draw)(Rng& rng);
-  /// Answers with what is wrong, or with nothing.
-  std::string (*judge)(const Setup& setup, const Invariants& outcome);
+  Figures (*measure)(const Setup& setup, const Account& account);
+  /// How many seeds a plain run takes. Where one seed is minutes of simulated load there are few, and each is run once:
+  /// that a seed gives the same run again is shown by the others.
+  std::uint32_t seeds = kUsualSeeds;
+
+  static constexpr std::uint32_t kUsualSeeds = 50;
+  bool run_twice() const { return seeds == kUsualSeeds; }
 };
 
 std::span<const Scenario> traffic_scenarios();
 std::span<const Scenario> budget_scenarios();
 std::span<const Scenario> system_scenarios();
-std::span<const Scenario> policy_scenarios();
+std::span<const Scenario> load_scenarios();
+std::span<const Scenario> mixture_scenarios();
 
 /// Times and shares that setups are drawn with.
 inline Nanos pick(Rng& rng, Nanos low, Nanos high) { return uniform(low, high).draw(rng); }
 inline double pick(Rng& rng, double low, double high) { return low + (high - low) * rng.uniform(); }
+inline std::uint32_t pick_below(Rng& rng, std::uint32_t bound) { return static_cast<std::uint32_t>(rng.below(bound)); }
 
-/// At least `share` of the requests ended well.
-std::string good_at_least(const Invariants& outcome, double share);
-/// At most `most` attempts were made per request.
-std::string attempts_at_most(const Invariants& outcome, double most);
-
-inline std::string no_judgement(const Setup&, const Invariants&) { return {}; }
+inline Figures no_figures(const Setup&, const Account&) { return {}; }
 
 }  // namespace outrigger::sim

@@ -82,15 +82,20 @@ Setup draw_reload(Rng& rng) {
   return setup;
 }
 
+Figures measure(const Setup&, const Account& account) {
+  return {{.name = "goodput", .value = account.goodput({})},
+          {.name = "attempts per request", .value = account.amplification({})}};
+}
+
 }  // namespace
 
 std::span<const Scenario> budget_scenarios() {
   static constexpr std::array kScenarios = {
-      Scenario{"budget_window", "extras in any window within their share", draw_window, no_judgement},
-      Scenario{"budget_ratio", "extras in flight within their share", draw_ratio, no_judgement},
-      Scenario{"budget_tokens", "no more extras than tokens", draw_tokens, no_judgement},
-      Scenario{"budget_credit", "no more extras than successes have earned", draw_credit, no_judgement},
-      Scenario{"reload", "other numbers in mid-flight on the same states", draw_reload, no_judgement}};
+      Scenario{"budget_window", "extras in any window within their share", draw_window, measure},
+      Scenario{"budget_ratio", "extras in flight within their share", draw_ratio, measure},
+      Scenario{"budget_tokens", "no more extras than tokens", draw_tokens, measure},
+      Scenario{"budget_credit", "no more extras than successes have earned", draw_credit, measure},
+      Scenario{"reload", "other numbers in mid-flight on the same states", draw_reload, measure}};
   return kScenarios;
 }
 

@@ -133,29 +133,40 @@ Setup draw_drain(Rng& rng) {
   return setup;
 }
 
-std::string judge_steady(const Setup&, const Invariants& outcome) {
-  const std::string wrong = good_at_least(outcome, 1);
-  return wrong.empty() ? attempts_at_most(outcome, 1) : wrong;
+Figures measure_steady(const Setup&, const Account& account) {
+  return {{.name = "goodput", .value = account.goodput({}), .least = 1},
+          {.name = "attempts per request", .value = account.amplification({}), .most = 1}};
 }
 
-std::string judge_failing(const Setup& setup, const Invariants& outcome) {
-  // What the window allows over a run shorter than itself: a share of the requests, and its floor.
-  const double floor = 10 * setup.numbers.budget.min_per_second / static_cast<double>(outcome.requests());
-  return attempts_at_most(outcome, 1 + setup.numbers.budget.max_rate + floor);
+/// What the window allows over a run shorter than itself: a share of the requests, and its floor, which is the larger
+/// per request the fewer there were. Shown is how much of that was used.
+Figures measure_failing(const Setup& setup, const Account& account) {
+  const policy::BudgetConfig& budget = setup.numbers.budget;
+  const double floor = 10 * budget.min_per_second / static_cast<double>(account.requests());
+  return {{.name = "goodput", .value = account.goodput({})},
+          {.name = "extra attempts of those allowed",
+           .value = (account.amplification({}) - 1) / (budget.max_rate + floor),
+           .most = 1}};
+}
+
+Figures measure_goodput(const Setup&, const Account& account) {
+  return {{.name = "goodput", .value = account.goodput({})}};
 }
 
 }  // namespace
 
 std::span<const Scenario> traffic_scenarios() {
   static constexpr std::array kScenarios = {
-      Scenario{"steady", "a healthy upstream with a long tail", draw_steady, judge_steady},
-      Scenario{"failing", "three answers in ten are failures of every kind", draw_failing, judge_failing},
+      Scenario{"steady", "a healthy upstream with a long tail", draw_steady, measure_steady},
+      Scenario{"failing", "three answers in ten are failures of every kind", draw_failing, measure_failing},
       Scenario{"transport", "connections refused, silent, stale, reset, hanging, broken", draw_transport,
-               judge_failing},
-      Scenario{"held", "long failing answers kept, lost, replaced, relayed at the deadline", draw_held, no_judgement},
-      Scenario{"clients", "clients that leave, hurry, upload slowly, wrongly or too much", draw_clients, no_judgement},
-      Scenario{"overload", "bursts on servers with few workers and short queues", draw_overload, judge_failing},
-      Scenario{"drain", "everything that runs is cut at once", draw_drain, no_judgement}};
+               measure_failing},
+      Scenario{"held", "long failing answers kept, lost, replaced, relayed at the deadline", draw_held,
+               measure_goodput},
+      Scenario{"clients", "clients that leave, hurry, upload slowly, wrongly or too much", draw_clients,
+               measure_goodput},
+      Scenario{"overload", "bursts on servers with few workers and short queues", draw_overload, measure_failing},
+      Scenario{"drain", "everything that runs is cut at once", draw_drain, measure_goodput}};
   return kScenarios;
 }
 

@@ -19,7 +19,7 @@ States::States(const Numbers& numbers, Wakeups& wakeups, std::uint32_t workers) 
 }
 
 void States::refer(const Numbers& numbers, exchange::Plan& plan) {
-  if (hedge) plan.hedge = {.config = &*numbers.hedge, .trigger = &*hedge, .budget = plan.budget};
+  if (hedge && numbers.hedge) plan.hedge = {.config = &*numbers.hedge, .trigger = &*hedge, .budget = plan.budget};
   for (std::size_t i = 0; i < circuits.size(); ++i) {
     plan.circuits.push_back(
         {.name = "c", .config = &numbers.circuits[i], .state = circuits[i].get(), .by_endpoint = {}});
@@ -141,6 +141,15 @@ void Sidecar::tick_states() {
 void Sidecar::drain() {
   const auto all = running_;
   for (const auto& edge : all) edge->drain();
+}
+
+void Sidecar::observe() {
+  if (!policies_.adaptive) return;
+  const policy::AdaptiveLimit& limit = *policies_.adaptive;
+  invariants_.read({.in_flight = limit.in_flight(),
+                    .limit = limit.limit(),
+                    .baseline = limit.baseline(),
+                    .probing = limit.probing()});
 }
 
 std::string Sidecar::compare() const {

@@ -97,6 +97,8 @@ class Sidecar final : private Wakeups {
   exchange::WorkerLocal& worker(std::uint32_t index) { return workers_[index]; }
   ModelUpstream& upstream(policy::EndpointId endpoint) { return *endpoints_[policy::index(endpoint)]; }
   std::string compare() const;
+  /// After every fact: notes how things stand.
+  void observe();
   Nanos tick() const { return tick_; }
   bool replay() const { return replay_; }
   void retired(const Edge* edge);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <utility>
 
 namespace outrigger::sim {
@@ -14,6 +15,12 @@ Nanos Times::draw(Rng& rng) const {
     case Shape::constant: return scale;
     case Shape::uniform: return scale + scaled(upper - scale, rng.uniform());
     case Shape::exponential: return scaled(scale, -std::log(1 - rng.uniform()));
+    case Shape::lognormal: {
+      // Box and Muller, 1958.
+      const double normal =
+          std::sqrt(-2 * std::log(1 - rng.uniform())) * std::cos(2 * std::numbers::pi * rng.uniform());
+      return scaled(scale, std::exp(tail * normal - tail * tail / 2));
+    }
     case Shape::pareto: return std::min(upper, scaled(scale, std::pow(1 - rng.uniform(), -1 / tail)));
   }
   return scale;
@@ -22,17 +29,35 @@ Nanos Times::draw(Rng& rng) const {
 bool chance(Rng& rng, double p) { return p > 0 && rng.uniform() < p; }
 
 void World::at(TimePoint when, std::function<void()> what) {
-  heap_.push_back({std::max(when, now_), sequence_++, std::move(what)});
+  if (free_.empty()) {
+    free_.push_back(what_.size());
+    what_.emplace_back();
+  }
+  const std::size_t place = free_.back();
+  free_.pop_back();
+  what_[place] = std::move(what);
+  heap_.push_back({std::max(when, now_), sequence_++, place});
   std::push_heap(heap_.begin(), heap_.end(), later);
 }
 
 void World::run() {
   while (!heap_.empty() && !stopped_) {
     std::pop_heap(heap_.begin(), heap_.end(), later);
-    const Event event = std::move(heap_.back());
+    const Event event = heap_.back();
     heap_.pop_back();
     now_ = event.when;
-    event.what();
+    const std::function<void()> what = std::move(what_[event.place]);
+    free_.push_back(event.place);
+    what();
+  }
+}
+
+void World::clear() {
+  // What goes may ask for more: a place that it gives back wakes somebody.
+  while (!heap_.empty()) {
+    heap_.clear();
+    free_.clear();
+    std::vector<std::function<void()>>{}.swap(what_);
   }
 }
 

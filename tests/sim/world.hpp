@@ -14,14 +14,14 @@
 
 namespace outrigger::sim {
 
-/// A distribution of times, drawn by inverse transform: the library's own differ between implementations.
+/// A distribution of times, drawn by code of our own: the library's differ between implementations.
 struct Times {
-  enum class Shape : std::uint8_t { constant, uniform, exponential, pareto };
+  enum class Shape : std::uint8_t { constant, uniform, exponential, pareto, lognormal };
 
   Shape shape = Shape::constant;
   Nanos scale{0};   // the value, the lower bound, the mean, or the least
   Nanos upper{0};   // of uniform; the cap of pareto
-  double tail = 2;  // of pareto: smaller is heavier
+  double tail = 2;  // of pareto: smaller is heavier; of lognormal: sigma
 
   Nanos draw(Rng& rng) const;
 };
@@ -31,6 +31,10 @@ inline Times uniform(Nanos low, Nanos high) { return {.shape = Times::Shape::uni
 inline Times exponential(Nanos mean) { return {.shape = Times::Shape::exponential, .scale = mean}; }
 inline Times pareto(Nanos least, Nanos cap, double tail = 1.5) {
   return {.shape = Times::Shape::pareto, .scale = least, .upper = cap, .tail = tail};
+}
+
+inline Times lognormal(Nanos mean, double sigma) {
+  return {.shape = Times::Shape::lognormal, .scale = mean, .tail = sigma};
 }
 
 /// True with probability `p`.
@@ -49,16 +53,13 @@ class World {
   void run();
   void stop() { stopped_ = true; }
   /// Forgets what was still to happen, and what that kept alive.
-  void clear() {
-    // What goes may ask for more: a place that it gives back wakes somebody.
-    while (!heap_.empty()) std::vector<Event>{}.swap(heap_);
-  }
+  void clear();
 
  private:
   struct Event {
     TimePoint when;
     std::uint64_t sequence;
-    std::function<void()> what;
+    std::size_t place;  // in `what_`: the heap moves small things only
   };
   static bool later(const Event& a, const Event& b) {
     return a.when != b.when ? a.when > b.when : a.sequence > b.sequence;
@@ -67,6 +68,8 @@ class World {
   TimePoint now_{std::chrono::hours{1}};
   Rng root_;
   std::vector<Event> heap_;
+  std::vector<std::function<void()>> what_;
+  std::vector<std::size_t> free_;  // places of `what_`
   std::uint64_t sequence_ = 0;
   bool stopped_ = false;
 };

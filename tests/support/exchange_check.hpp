@@ -13,6 +13,7 @@
 // The timeline is held to I9 while it is written: what stands in it once is not changed any more.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,6 +36,10 @@ class ExchangeCheck {
 
   /// The attempts that have begun and are not over; held responses are over.
   std::size_t live_attempts() const;
+  /// Those that have their permits; a response that was kept has not, even when it is relayed.
+  std::size_t placed_attempts() const {
+    return static_cast<std::size_t>(std::ranges::count_if(attempts_, &Attempt::placed));
+  }
   TimePoint deadline() const { return deadline_; }
   bool answered() const { return committed_ || replied_; }
   bool finished() const { return finished_; }

@@ -1,24 +1,24 @@
 // tests/bench/micro/bench.hpp
 //
-// What a decision costs: nanoseconds and heap allocations per operation. Each operation is run in batches; of at least
-// five runs the median, the least and the most are printed, because a machine that is shared has no other honest
-// numbers. What workers share is measured twice, by one thread and by two at once on the same state.
+// What decisions cost: nanoseconds by one thread and by two at once on the same state, and heap allocations. A row is
+// one operation; a round visits every row, so that what disturbs the machine disturbs all of them, and what is printed
+// is the median of the rounds with the least and the most, because a machine that is shared has no other honest
+// numbers. Time is the thread's own, by the scheduler's count: what others do on the machine is not in it, nor is the
+// time a thread sleeps for a lock. Two threads stay on a processor each, and only those parts of a measurement count
+// in which both of them had theirs. What a row costs beyond another is made of differences within a round.
 //
-// Each mechanism has a file of its own beside this one, which adds its operations with a BenchGroup.
+// A row may be run by itself as often as wanted (`repeat`), so that callgrind can count its instructions.
 #pragma once
 
-#include <algorithm>
-#include <array>
-#include <atomic>
-#include <chrono>
+#include <cstddef>
 #include <cstdint>
-#include <cstdio>
+#include <functional>
 #include <string>
-#include <thread>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "proxy/base/time.hpp"
-#include "tests/support/allocations.hpp"
 
 namespace outrigger::bench {
 
@@ -28,109 +28,85 @@ void keep(T&& value) {
   asm volatile("" : : "g"(&value) : "memory");
 }
 
+/// More threads than these are never run at once; states that are cut by worker are made for so many.
+inline constexpr std::uint32_t kWorkers = 2;
+
+/// Which run of an operation: by which worker, and the how-manieth of that worker. Time is made of the latter, so that
+/// it passes for all workers alike.
+struct Turn {
+  std::uint32_t worker = 0;
+  std::int64_t number = 0;
+
+  /// The time of a turn if each takes `step`.
+  TimePoint at(Nanos step) const noexcept { return TimePoint{std::chrono::hours{1}} + number * step; }
+};
+
 class Bench {
  public:
-  /// `once`: every operation runs a single time, which shows that it still works.
-  explicit Bench(bool once) noexcept : once_(once) {
-    if (!once_) std::printf("%-44s %9s %9s %9s %9s\n", "operation", "median ns", "min", "max", "allocs/op");
-  }
-
-  /// Measures an operation of one owner.
+  /// Adds a row. The operation takes a Turn; it owns what it needs, and may be run by two threads at once.
   template <class Operation>
-  void operator()(const char* name, Operation operation) const {
-    measure<1>(name, [&](std::uint32_t) { operation(); });
+  void row(std::string name, Operation operation) {
+    rows_.emplace_back().name = std::move(name);
+    rows_.back().run = [operation](std::uint32_t worker, std::int64_t first, std::int64_t count) {
+      for (std::int64_t number = first; number < first + count; ++number) operation(Turn{worker, number});
+    };
   }
+  /// The row added last may allocate so often, and why.
+  void allocates(double times, std::string why) {
+    rows_.back().allowed = times;
+    rows_.back().excuse = std::move(why);
+  }
+  /// Adds a row that shows what one of the rows costs more than another.
+  void difference(std::string name, std::string_view more, std::string_view less, Nanos most);
 
-  /// Measures an operation on shared state, given the index of the worker it runs on: by one thread and by two.
-  template <class Operation>
-  void shared(const char* name, Operation operation) const {
-    measure<1>(name, operation);
-    measure<2>((std::string{name} + ", 2 threads").c_str(), operation);
-  }
+  /// Measures all rows and prints the table; false if a promise was broken or a goal missed.
+  bool measure(int rounds);
+  /// Runs every row a few times and looks at its allocations alone; false if a promise was broken.
+  bool smoke();
+  /// Runs each row whose name contains `text` so often, in a function that callgrind can
+  /// tell from the rest, and prints its name.
+  void repeat(std::int64_t times, std::string_view text);
 
  private:
-  static constexpr int kRuns = 9;
-  static constexpr Nanos kRunLength = std::chrono::milliseconds{50};
+  struct Row {
+    std::string name;
+    std::function<void(std::uint32_t worker, std::int64_t first, std::int64_t count)> run;
+    double allowed = 0;
+    std::string excuse;
 
-  struct Run {
-    std::int64_t ns = 0;  // of the slower thread
-    std::uint64_t allocations = 0;
+    std::int64_t next = 0;   // turn
+    std::int64_t batch = 1;  // turns of a measurement
+    std::vector<double> alone;
+    std::vector<double> together;
+    double allocations = 0;  // per turn
+  };
+  struct Difference {
+    std::string name;
+    std::size_t more;
+    std::size_t less;
+    Nanos most;
   };
 
-  template <std::uint32_t Threads, class Operation>
-  void measure(const char* name, Operation operation) const {
-    if (once_) {
-      for (std::uint32_t worker = 0; worker < Threads; ++worker) operation(worker);
-      std::printf("%-44s ran\n", name);
-      return;
-    }
-    std::int64_t batch = 1;
-    while (run<Threads>(operation, batch).ns < kRunLength.count()) batch *= 2;
-    std::array<double, kRuns> per_op{};
-    std::uint64_t allocations = 0;
-    for (double& each : per_op) {
-      const Run measured = run<Threads>(operation, batch);
-      each = static_cast<double>(measured.ns) / static_cast<double>(batch);
-      allocations += measured.allocations;
-    }
-    std::sort(per_op.begin(), per_op.end());
-    std::printf("%-44s %9.1f %9.1f %9.1f %9.3f\n", name, per_op[kRuns / 2], per_op.front(), per_op.back(),
-                static_cast<double>(allocations) / static_cast<double>(batch) / kRuns / Threads);
-  }
+  std::size_t index_of(std::string_view name) const;
+  static void calibrate(Row& row);
+  void visit(Row& row);
+  static bool keeps_promise(const Row& row);
+  static void print(const Row& row);
+  bool judge() const;
 
-  template <std::uint32_t Threads, class Operation>
-  static Run run(Operation& operation, std::int64_t batch) {
-    if constexpr (Threads == 1) {
-      return on_this_thread(operation, 0, batch);
-    } else {
-      std::array<Run, Threads> runs{};
-      std::atomic<std::uint32_t> missing{Threads};
-      std::vector<std::thread> threads;
-      for (std::uint32_t worker = 0; worker < Threads; ++worker) {
-        threads.emplace_back([&, worker] {
-          missing.fetch_sub(1);
-          while (missing.load() != 0) {
-          }
-          runs[worker] = on_this_thread(operation, worker, batch);
-        });
-      }
-      for (std::thread& thread : threads) thread.join();
-      Run all;
-      for (const Run& each : runs) all = {std::max(all.ns, each.ns), all.allocations + each.allocations};
-      return all;
-    }
-  }
-
-  template <class Operation>
-  static Run on_this_thread(Operation& operation, std::uint32_t worker, std::int64_t batch) {
-    const std::uint64_t before = test::allocations();
-    const std::int64_t began = clock_ns();
-    for (std::int64_t i = 0; i < batch; ++i) operation(worker);
-    return {clock_ns() - began, test::allocations() - before};
-  }
-
-  /// The bench alone reads a clock: it measures.
-  static std::int64_t clock_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
-
-  bool once_;
+  std::vector<Row> rows_;
+  std::vector<Difference> differences_;
+  struct {
+    double alone = 0;  // sums of shares
+    double together = 0;
+    double visits = 0;
+  } undisturbed_;
 };
 
-/// Adds a file's operations to the program.
-class BenchGroup {
- public:
-  explicit BenchGroup(void (*operations)(const Bench&)) noexcept : operations_(operations), next_(first_) {
-    first_ = this;
-  }
-
-  static void run_all(const Bench& bench) {
-    for (const BenchGroup* group = first_; group != nullptr; group = group->next_) group->operations_(bench);
-  }
-
- private:
-  static inline const BenchGroup* first_ = nullptr;
-
-  void (*operations_)(const Bench&);
-  const BenchGroup* next_;
-};
+// The rows, by subject.
+void add_attempt_rows(Bench& bench);
+void add_admission_rows(Bench& bench);
+void add_cache_rows(Bench& bench);
+void add_exchange_rows(Bench& bench);
 
 }  // namespace outrigger::bench

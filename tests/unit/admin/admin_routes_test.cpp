@@ -96,7 +96,7 @@ TEST_SUITE("admin") {
     }
   }
 
-  TEST_CASE("another method is 405 with the one that is allowed, and changes nothing") {
+  TEST_CASE("another method is 405 with those that are allowed, and changes nothing") {
     Api api;
     AdminResponse response = api.get("/drain");
     CHECK(response.status == 405);
@@ -104,7 +104,9 @@ TEST_SUITE("admin") {
     CHECK_FALSE(api.backend.drained);
     response = api.post("/metrics");
     CHECK(response.status == 405);
-    CHECK(response.allow == "GET");
+    CHECK(response.allow == "GET, HEAD");
+    CHECK(api.send({"HEAD", "/drain", {}, {}, {}}).allow == "POST");
+    CHECK_FALSE(api.backend.drained);
     CHECK(api.send({"DELETE", "/reload", {}, {}, {}}).status == 405);
     CHECK(api.backend.reloads == 0);
     CHECK(api.get("/chaos/payments.Charge").allow == "POST, DELETE");

@@ -111,6 +111,26 @@ TEST_SUITE("admin") {
     CHECK(client.read_all().starts_with("HTTP/1.1 200 "));
   }
 
+  TEST_CASE("HEAD is answered as GET is, length and all, but without the body") {
+    const Running running;
+    for (const std::string target : {"/healthz", "/readyz", "/metrics", "/config"}) {
+      CAPTURE(target);
+      const auto ask = [&](const std::string& method) {
+        Client client{running.port()};
+        client.send(method + " " + target + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        return client.read_all();
+      };
+      const std::string with_body = ask("GET");
+      CHECK(with_body.starts_with("HTTP/1.1 200 "));
+      CHECK(with_body.find("Content-Length: ") != std::string::npos);
+      CHECK(ask("HEAD") == with_body.substr(0, with_body.find("\r\n\r\n") + 4));
+    }
+    // The connection goes on behind it.
+    Client client{running.port()};
+    client.send("HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    CHECK(client.read("\r\n\r\nok").find("\r\n\r\nHTTP/1.1 200 ") != std::string::npos);
+  }
+
   TEST_CASE("a body at the limit is read, one byte more is refused and the refusal arrives") {
     const Running running;
     for (const std::size_t size : {AdminServer::kMaxBodyBytes, AdminServer::kMaxBodyBytes + 1}) {

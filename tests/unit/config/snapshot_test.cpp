@@ -569,6 +569,30 @@ TEST_SUITE("config") {
     CHECK(other->hedges.at("p").state == before->hedges.at("p").state);
   }
 
+  TEST_CASE("a mirror is the route's own, and its copies under way count on over a reload of its numbers") {
+    Reloads reloads;
+    const auto with = [&](const std::string& first, const std::string& second) {
+      return reloads.load_parts("up: {endpoints: ['127.0.0.1:1'], host: up.test}, copy: {endpoints: ['127.0.0.1:2']}",
+                                "{upstream: up" + first + "}, {upstream: up" + second + "}");
+    };
+    const SnapshotPtr before = with(", mirror: {upstream: copy}", ", mirror: {upstream: up, fraction: 5%}");
+    const MirrorPlan& plan = *before->plans[0].mirror;
+    CHECK(plan.upstream == &before->upstreams[1]);
+    CHECK(plan.upstream->name == "copy");
+    CHECK(plan.host.empty());
+    CHECK(plan.places.max_concurrent == 100);
+    CHECK(before->plans[1].mirror->host == "up.test");
+    CHECK(before->plans[1].mirror->fraction == 0.05);
+    CHECK(before->plans[1].mirror->state != plan.state);
+    CHECK(before->bulkheads.empty());
+    const SnapshotPtr after = with(", mirror: {upstream: copy, max_in_flight: 1}", "");
+    CHECK(after->plans[0].mirror->state == plan.state);
+    CHECK(after->plans[0].mirror->places.max_concurrent == 1);
+    CHECK_FALSE(after->plans[1].mirror.has_value());
+    CHECK(with(", mirror: {upstream: up}", "")->plans[0].mirror->state != plan.state);
+    CHECK(renewed_states(*before, *after).empty());
+  }
+
   TEST_CASE("an open circuit stays open over a reload of its numbers") {
     const std::string routes = "{policy: p, upstream: up}";
     const std::string upstream = "up: {endpoints: ['127.0.0.1:1']}";

@@ -166,6 +166,17 @@ TEST_SUITE("exchange") {
     }
   }
 
+  TEST_CASE("a request that has failed counts when it is answered, however long its client reads") {
+    Given given = Given{plain()}.circuit(1).endpoints(1);
+    given.circuits[0].counts = policy::Counts::request;
+    Script script{given};
+    script.begin();
+    script.at(1ms, unreachable(0), "reply 502 connect_refused");
+    CHECK(script.circuit().state() == open);
+    script.finish(20s);
+    CHECK(script.circuit().transitions(closed, open) == 1);
+  }
+
   TEST_CASE("while it probes others are refused") {
     Script script{Given{plain()}.circuit(1)};
     script.circuit().force_open();
@@ -187,6 +198,25 @@ TEST_SUITE("exchange") {
     script.decisions_are("50 circuit circuit_half_open_probe_limit");
     script.at(60ms, head(0, 200), "relay 0");
     script.finish(61ms);
+  }
+
+  TEST_CASE("a hedge is not the first to come when a cooldown is over") {
+    for (const CircuitScope scope : {CircuitScope::key, CircuitScope::endpoint}) {
+      Given given = Given{plain()}.circuit(1, scope).hedge(500ms);
+      given.circuits[0].cooldown = 100ms;
+      Script script{given};
+      script.begin();
+      Rng rng{1};
+      policy::CircuitBreaker& circuit = script.circuit(scope == CircuitScope::endpoint ? 1 : 0);
+      const TimePoint start = script.timeline().start;
+      circuit.admit(given.circuits[0], 0ms, start, rng)
+          .permit.settle(given.circuits[0], policy::CircuitResult::failure, 0ms, start, rng);
+      CHECK(circuit.state() == open);
+      script.at(500ms, tick(), scope == CircuitScope::endpoint ? "start 1 hedge e0" : "");
+      if (scope == CircuitScope::key) script.decisions_are("500 circuit circuit_half_open_probe_limit");
+      CHECK(circuit.state() == open);
+      script.at(600ms, client_gone(), scope == CircuitScope::endpoint ? "abort 0, abort 1" : "abort 0");
+    }
   }
 
   TEST_CASE("the loser of a race teaches a circuit nothing") {
@@ -434,5 +464,40 @@ TEST_SUITE("exchange") {
     script.circuit().force_open();
     script.at(110ms, tick(), "start 1 retry e1");
     script.at(111ms, client_gone(), "drop 0, abort 1");
+  }
+
+  TEST_CASE("a probe that fails is one attempt: it is not retried into the circuit that it has re-opened") {
+    Script script{Given{retrying(5)}.circuit(1)};
+    script.circuit().force_open();
+    script.circuit().automatic();
+    script.begin();
+    script.at(10ms, head(0, 503), "relay 0");
+    CHECK(script.circuit().state() == open);
+    CHECK(script.stop_reason() == Reason::circuit_open);
+    script.finish(11ms);
+  }
+
+  TEST_CASE("of seven attempts that a failing upstream might get, a circuit of three lets three through") {
+    Script script{Given{retrying(7)}.backoff(0ms).circuit(3)};
+    script.begin();
+    script.at(0ms, unreachable(0), "start 1 retry e1");
+    script.at(1ms, unreachable(1), "start 2 retry e0");
+    script.at(2ms, unreachable(2), "reply 502 connect_refused no-retry");
+    CHECK(script.stop_reason() == Reason::circuit_open);
+    CHECK(script.circuit().state() == open);
+    script.finish(3ms);
+  }
+
+  TEST_CASE("what our own limits refuse is no failure of the upstream") {
+    Script script{Given{plain()}.circuit(1).bulkhead(1).rate_limit(10s, 1, 0s, Counts::attempt)};
+    auto other = script.take_place();
+    for (int i = 0; i < 5; ++i) {
+      script.at(i * 1ms, ready(), "reply 503 bulkhead_full retry-after 1000");
+      script.finish(i * 1ms);
+      script.again();
+    }
+    other.release();
+    CHECK(script.circuit().state() == closed);
+    CHECK(script.circuit().failures_in_a_row() == 0);
   }
 }

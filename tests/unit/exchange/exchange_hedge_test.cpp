@@ -309,4 +309,45 @@ TEST_SUITE("exchange") {
     script.finish(101ms);
     CHECK(script.timeline().attempts.size() == 2);
   }
+
+  TEST_CASE("a quick failure does not win: the success that comes after it does") {
+    for (const bool no_answer : {false, true}) {
+      Script script{hedging()};
+      script.begin();
+      script.at(50ms, tick(), "start 1 hedge e1");
+      script.send(50ms, 1);
+      script.at(51ms, no_answer ? failed(1, Reason::reset) : head(1, 500), no_answer ? "" : "hold 1");
+      script.at(90ms, head(0, 200), no_answer ? "relay 0" : "drop 1, relay 0");
+      script.finish(91ms);
+      CHECK_FALSE(script.stop_reason());
+    }
+  }
+
+  TEST_CASE("what comes of two answers does not depend on their order") {
+    for (const bool final_first : {false, true}) {
+      Given put = Given{retrying(3)}.hedge(50ms).hedge_method("PUT");
+      put.facts.method = "PUT";
+      Script script{put};
+      script.begin();
+      script.at(50ms, tick(), "start 1 hedge e1");
+      script.send(50ms, 1);
+      const int final = final_first ? 0 : 1;
+      script.at(60ms, head(0, final_first ? 409 : 503), "hold 0");
+      script.at(70ms, head(1, final_first ? 503 : 409), final_first ? "discard 1, relay 0" : "drop 0, relay 1");
+      script.finish(71ms);
+      CHECK(script.timeline().status == 409);
+      CHECK(script.timeline().attempts[static_cast<std::size_t>(final)].status == 409);
+      CHECK(script.stop_reason() == Reason::non_retryable);
+    }
+  }
+
+  TEST_CASE("even where the first end of any kind decides, a hedge that is denied decides nothing") {
+    Script script{Given{hedging(2)}.first_head_wins().budget(no_extras())};
+    script.begin();
+    script.at(50ms, tick(), "");
+    script.at(100ms, tick(), "");
+    script.at(120ms, head(0, 200), "relay 0");
+    script.finish(121ms);
+    CHECK(script.timeline().hedges_suppressed == 2);
+  }
 }

@@ -166,7 +166,14 @@ TEST_SUITE("exchange") {
     s.at(10ms, head(0, 200), "relay 0");
     s.at(15ms, failed(0, Reason::closed_early), "close");
     s.attempts_are("1 primary abort response_committed @0+15");
-    s.ends("200 upstream_error closed_early U9 15");
+    s.decisions_are("15 retry response_committed");
+    s.ends("200 upstream_error closed_early U9 15 stop response_committed");
+
+    Script failing{retrying(1)};
+    failing.begin();
+    failing.at(10ms, head(0, 503), "relay 0");
+    failing.at(15ms, failed(0, Reason::reset), "close");
+    failing.ends("503 upstream_error reset U9 15 stop attempts_exhausted");
   }
 
   // ---- stop reasons ---------------------------------------------------------------------------
@@ -193,6 +200,23 @@ TEST_SUITE("exchange") {
     s.at(20ms, head(0, 503), "relay 0");
     s.finish(30ms);
     s.decisions_are("20 retry http_non_idempotent");
+  }
+
+  TEST_CASE(
+      "a POST that was answered with silence, or too early, or with a refusal that names its time, is not either") {
+    Script silent{retrying(3).post().attempt_timeout(50ms)};
+    silent.begin();
+    silent.at(50ms, tick(), "abort 0, reply 504 attempt_timeout");
+    silent.finish(50ms);
+    CHECK(silent.stop_reason() == Reason::http_non_idempotent);
+
+    for (const int status : {408, 425, 429}) {
+      Script s{retrying(3).post()};
+      s.begin();
+      s.at(10ms, head(0, status, 20ms), "relay 0");
+      s.finish(10ms);
+      CHECK(s.stop_reason() == Reason::http_non_idempotent);
+    }
   }
 
   TEST_CASE("a POST is sent again where the policy allows it") {
@@ -336,6 +360,31 @@ TEST_SUITE("exchange") {
     deadline.at(0ms, head(0, 429, 1s), "relay 0");
     deadline.finish(1ms);
     CHECK(deadline.stop_reason() == Reason::retry_after_too_long);
+  }
+
+  TEST_CASE("a Retry-After of nothing is the usual back-off") {
+    for (const int status : {429, 503}) {
+      Script s{retrying(2)};
+      s.begin();
+      s.at(0ms, head(0, status, 0s), "hold 0");
+      s.wakeup_is(100ms);
+    }
+  }
+
+  TEST_CASE("a hundred milliseconds of which fifty must remain are three attempts twenty apart, and two are none") {
+    Script three{retrying(10).backoff(20ms).overall(100ms).min_remaining(50ms)};
+    three.at(0ms, ready(), "start 0 primary e0");
+    three.at(0ms, unreachable(0), "");
+    three.at(20ms, tick(), "start 1 retry e1");
+    three.at(20ms, unreachable(1), "");
+    three.at(40ms, tick(), "start 2 retry e0");
+    three.at(40ms, unreachable(2), "reply 502 connect_refused no-retry");
+    CHECK(three.stop_reason() == Reason::deadline_insufficient);
+    three.finish(41ms);
+
+    Script none{retrying(10).overall(2ms).min_remaining(10ms)};
+    none.at(0ms, ready(), "reply 504 deadline_too_short no-retry");
+    none.finish(0ms);
   }
 
   TEST_CASE("a back-off that is longer than the Retry-After and does not fit is our own doing") {

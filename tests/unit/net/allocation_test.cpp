@@ -89,6 +89,13 @@ TEST_SUITE("net") {
     CHECK(plain.allocations(kChunkedPost, kChunkedAnswer) == 0);
   }
 
+  TEST_CASE("telling clients what is left of their rate limits allocates nothing") {
+    WarmPath limited{
+        "policies: {default: {rate_limit: [{requests: 100000, per: 1s, headers: ietf}, {requests: 100000, per: 1s, "
+        "key: client_ip, headers: legacy}]}}\n"};
+    CHECK(limited.allocations(kGet, kAnswer) == 0);
+  }
+
   TEST_CASE("a policy that may retry allocates nothing either, as long as nothing fails") {
     WarmPath retrying{"policies: {default: {overall_timeout: 2s, retry: {max_attempts: 3}}}\n"};
     CHECK(retrying.allocations(kGet, kAnswer) == 0);

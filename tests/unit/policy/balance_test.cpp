@@ -103,11 +103,11 @@ TEST_SUITE("policy") {
     EndpointState state;
     EndpointState other;
     {
-      EndpointPermit permit{state};
+      EndpointPermit permit = state.enter();
       CHECK(state.in_flight == 1);
       EndpointPermit moved = std::move(permit);
       CHECK(state.in_flight == 1);
-      moved = EndpointPermit{other};
+      moved = other.enter();
       CHECK(state.in_flight == 0);
       CHECK(other.in_flight == 1);
       moved.release();
@@ -120,7 +120,7 @@ TEST_SUITE("policy") {
 
   TEST_CASE("a choice survives a reload: another set on the same states counts the same load") {
     Fleet fleet{{1, 1}};
-    const EndpointPermit held{fleet.states[0]};
+    const EndpointPermit held = fleet.states[0].enter();
     EndpointSet reloaded = fleet.set;
     std::swap(reloaded.endpoints[0], reloaded.endpoints[1]);
     for (int i = 0; i < 100; ++i) {

@@ -36,6 +36,22 @@ TEST_SUITE("policy") {
     CHECK(window.counts(kStart) == OutcomeCounts{.calls = 4, .failures = 2, .timed = 5, .slow = 3});
   }
 
+  TEST_CASE("calls and failures alone are the same numbers, however far the reader's clock is from the writer's") {
+    TimeWindow window{10s};
+    window.record(kSuccess, kStart);
+    window.record({.failed = true, .slow = true}, kStart);
+    window.record(kSlowNeutral, kStart);
+    CHECK(window.untimed_counts(kStart) == OutcomeCounts{.calls = 2, .failures = 1, .timed = 0, .slow = 0});
+    for (int buckets = -20; buckets <= 20; ++buckets) {
+      // A reader may be five buckets behind: the ring has no more room for what is to come.
+      const std::uint64_t calls = buckets >= -5 && buckets <= 9 ? 2 : 0;
+      CHECK(window.counts(kStart + buckets * 1s).calls == calls);
+      CHECK(window.counts(kStart + buckets * 1s).slow == calls);
+      CHECK(window.untimed_counts(kStart + buckets * 1s).calls == calls);
+      CHECK(window.untimed_counts(kStart + buckets * 1s).failures == calls / 2);
+    }
+  }
+
   TEST_CASE("a time window keeps a call until nine further buckets have begun, and not a moment longer") {
     TimeWindow window{10s};
     window.record(kFailure, kStart);
