@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "proxy/config/load_blocks.hpp"
-#include "proxy/config/not_served.hpp"
 #include "proxy/config/read_file.hpp"
 #include "proxy/config/validate.hpp"
 
@@ -44,8 +43,8 @@ std::string escape_glob(const std::string& path) {
 /// One load from text to Config. Documents are kept to the end because nodes and places point into them.
 class Loader {
  public:
-  Loader(const std::string& filename, const Environment& environment, Accept accept)
-      : environment_(environment), filename_(filename), accept_(accept), findings_(filename) {}
+  Loader(const std::string& filename, const Environment& environment)
+      : environment_(environment), filename_(filename), findings_(filename) {}
 
   LoadResult from_file() {
     std::string why;
@@ -180,7 +179,6 @@ class Loader {
   }
 
   LoadResult finish() {
-    if (accept_ == Accept::served) refuse_what_does_not_act(config_, findings_);
     for (const auto& [key, policy] : config_.policies) {
       if (policy.fallback && !policy.fallback->respond.body_file.empty()) {
         files_.push_back(policy.fallback->respond.body_file);
@@ -192,7 +190,6 @@ class Loader {
 
   const Environment& environment_;
   const std::string filename_;
-  const Accept accept_;
   std::deque<Document> documents_;
   std::vector<std::string> files_;
   Findings findings_;
@@ -213,12 +210,11 @@ bool LoadResult::ok() const noexcept {
 }
 
 LoadResult load_file(const std::string& path, const Environment& environment) {
-  return Loader(path, environment, Accept::served).from_file();
+  return Loader(path, environment).from_file();
 }
 
-LoadResult load_text(std::string_view text, const std::string& filename, const Environment& environment,
-                     Accept accept) {
-  return Loader(filename, environment, accept).from_text(text);
+LoadResult load_text(std::string_view text, const std::string& filename, const Environment& environment) {
+  return Loader(filename, environment).from_text(text);
 }
 
 std::variant<ChaosBlock, Diagnostics> load_chaos(std::string_view text, const std::string& filename,

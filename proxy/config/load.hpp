@@ -10,7 +10,6 @@
 // Threads: any; a call shares nothing with another. Not for a worker: it reads files and takes milliseconds.
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -35,16 +34,12 @@ struct LoadResult {
   bool ok() const noexcept;
 };
 
-/// What is accepted: only what acts, or everything that the language has. What is known and does not act yet is refused
-/// in service, because a protection that is silently ignored is worse than none.
-enum class Accept : std::uint8_t { served, known };
-
 /// Reads a file and what it includes. A file that cannot be read is an error like any other.
 LoadResult load_file(const std::string& path, const Environment& environment = process_environment);
 
 /// Reads a text as if it were the file `filename`; includes are looked for beside that.
 LoadResult load_text(std::string_view text, const std::string& filename,
-                     const Environment& environment = process_environment, Accept accept = Accept::served);
+                     const Environment& environment = process_environment);
 
 /// Reads a text as if it were the chaos block of that policy in a file with the rest of `config`; the environment has
 /// no part in it. Errors: all that is wrong with it.

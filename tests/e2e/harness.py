@@ -100,9 +100,9 @@ class Metrics:
         return sum(value for _, value in self.series(name, **labels))
 
     def held(self):
-        """The gauges of what a client's going gives back, as far as they are not 0."""
+        """The gauges of what a client's going gives back, as far as they are not 0; what a cache has stays."""
         return {(name, *labels.values()): value for name in HELD for labels, value in self.series(name)
-                if value and labels.get("state") != "idle"}
+                if value and labels.get("state") != "idle" and labels.get("kind") != "cache"}
 
 
 class Proxy:
@@ -317,10 +317,11 @@ class EndToEnd(unittest.TestCase):
         self._proxies.append(proxy)
         return proxy
 
-    def rig(self, script=(), *more_scripts, servers=None, endpoints=None, descriptors=None, **config):
+    def rig(self, script=(), *more_scripts, servers=None, endpoints=None, descriptors=None, flags=(), **config):
         """A ready proxy before one scripted server per script, or `servers`, each an endpoint of the upstream `up`."""
         ups = servers if servers is not None else [Upstream(each) for each in (script, *more_scripts)]
-        proxy = self.start(settings(endpoints or [up.name for up in ups], **config), descriptors=descriptors)
+        proxy = self.start(settings(endpoints or [up.name for up in ups], **config), descriptors=descriptors,
+                           arguments=("run", "--config", "{config}", *flags))
         rig = Rig(proxy, ups)
         self.addCleanup(self._close, rig)
         proxy.wait_ready()

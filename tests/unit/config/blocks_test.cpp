@@ -77,7 +77,7 @@ TEST_SUITE("config") {
           Sample{"", "", "",
                  "policies: {default: {fallback: {when: [shed], respond: {status: 200, " + respond + "}}}}\n"}
               .text();
-      return load_text(text, (folder / "main.yaml").string(), process_environment, Accept::known);
+      return load_text(text, (folder / "main.yaml").string(), process_environment);
     };
     const LoadResult result = load_here("body_file: busy.html");
     CHECK(all(result).empty());

@@ -34,7 +34,7 @@ inline LoadResult load(std::string_view text, const std::map<std::string, std::s
     const auto found = variables.find(name);
     return found == variables.end() ? std::nullopt : std::optional(found->second);
   };
-  return load_text(text, "t.yaml", variable, Accept::known);
+  return load_text(text, "t.yaml", variable);
 }
 
 /// Printed one below the other when a comparison fails.

@@ -60,8 +60,7 @@ struct Process {
   Rng rng{1};
 
   Process() {
-    const config::LoadResult loaded =
-        config::load_text(kText, "views.yaml", config::process_environment, config::Accept::known);
+    const config::LoadResult loaded = config::load_text(kText, "views.yaml", config::process_environment);
     for (const config::Diagnostic& diagnostic : loaded.diagnostics) CAPTURE(to_string(diagnostic));
     REQUIRE(loaded.ok());
     auto built = config::build_snapshot(loaded.config, "me", 1, {{{"127.0.0.1:1"}, {"127.0.0.1:2"}}, {{"127.0.0.1:3"}}},
