@@ -145,7 +145,8 @@ class WorkerRig {
   /// What a peer gets up to the end of a head, or until the other side closes.
   std::string head(Peer& peer) { return get(peer, "\r\n\r\n"); }
   std::string get(Peer& peer, std::string_view end) {
-    while (peer.received().find(end) == std::string::npos && !peer.ended()) wait_for_input(peer.descriptor());
+    // Asking for the end takes what has come, so the look at that comes behind it.
+    while (!peer.ended() && peer.received().find(end) == std::string::npos) wait_for_input(peer.descriptor());
     return peer.take();
   }
   /// Everything until the other side closes.
