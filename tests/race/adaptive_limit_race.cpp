@@ -6,6 +6,7 @@
 
 #include "proxy/base/rng.hpp"
 #include "proxy/policy/adaptive_limit.hpp"
+#include "proxy/policy/fine_histogram.hpp"
 #include "tests/race/threads.hpp"
 
 using namespace outrigger;
@@ -76,5 +77,25 @@ TEST_SUITE("race") {
       CHECK(limit.in_flight() == 0);
       CHECK(limit.queued() == 0);
     }
+  }
+
+  TEST_CASE("a histogram that is taken while others count gives each sample once") {
+    FineHistogram histogram;
+    std::atomic<std::uint64_t> taken{0};
+    const auto take = [&] {
+      FineHistogram::Counts counts{};
+      histogram.take_into(counts);
+      std::uint64_t sum = 0;
+      for (const auto count : counts) sum += count;
+      taken.fetch_add(sum);
+    };
+    race([&](std::uint32_t thread) {
+      for (int i = 0; i < kRounds; ++i) {
+        histogram.add(1ms);
+        if (thread == 0 && i % 8 == 0) take();
+      }
+    });
+    take();
+    CHECK(taken.load() == std::uint64_t{kRounds} * kThreads);
   }
 }

@@ -125,6 +125,7 @@ TEST_SUITE("race") {
   TEST_CASE("hits, stores, evictions and invalidations at once: bytes are conserved and no answer is another's") {
     Shared shared;
     shared.config.max_bytes = 20'000;
+    shared.config.ttl = 20ms;  // so that answers replace those before them
     shared.memory.limit = 30'000;
     auto cache = std::make_unique<Cache>(shared.wakes, shared.memory, 1);
     std::atomic<int> wrong{0};

@@ -45,8 +45,52 @@ struct Shared {
   Plan plan;
 };
 
-/// One request of which every other attempt fails; answers with the attempts it took.
-std::size_t run_one(const Plan& plan, WorkerLocal& local, TimePoint now, Timeline& timeline, bool leaves) {
+/// Everything that an exchange may hold, besides.
+struct Guarded : Shared {
+  struct Unheard final : Wakeups {
+    void wake(const Ticket&) noexcept override {}
+  };
+
+  Guarded() : Shared(policy::BudgetType::ratio) {
+    for (policy::CircuitConfig& each : circuit_configs) {
+      each.trip = policy::CircuitConfig::Trip::rate_by_time;
+      each.minimum_calls = 5;
+      each.window = 500ms;
+      each.cooldown = 100ms;
+      each.max_probes = 2;
+      each.failure_statuses.insert(503, 503);
+    }
+    circuit_configs[1].counts = policy::Counts::request;
+    bulkhead_configs[1].counts = policy::Counts::request;
+    for (std::size_t i = 0; i < 2; ++i) {
+      plan.circuits.push_back({.name = "c", .config = &circuit_configs[i], .state = &circuits[i], .by_endpoint = {}});
+      plan.bulkheads.push_back({.name = "b", .config = &bulkhead_configs[i], .state = &bulkheads[i]});
+    }
+    plan.rate_limits.push_back({{.name = "r", .config = &rate_config, .state = &rate}});
+    plan.throttle = {.name = "t", .config = &throttle_config, .state = &throttle};
+    plan.adaptive_limit = {.name = "a", .config = &adaptive_config, .state = &adaptive};
+  }
+
+  Unheard wakeups;
+  policy::CircuitConfig circuit_configs[2];
+  policy::CircuitBreaker circuits[2]{policy::CircuitBreaker{{}}, policy::CircuitBreaker{{}}};
+  policy::BulkheadConfig bulkhead_configs[2] = {{.max_concurrent = 3}, {.max_concurrent = 3}};
+  policy::Bulkhead bulkheads[2]{policy::Bulkhead{wakeups}, policy::Bulkhead{wakeups}};
+  policy::RateLimitConfig rate_config{.requests = 350};
+  policy::RateLimit rate{rate_config};
+  policy::AdaptiveThrottleConfig throttle_config{.max_rejection = 0.2};
+  policy::AdaptiveThrottle throttle{throttle_config};
+  policy::AdaptiveLimitConfig adaptive_config{.initial = 3, .min = 2, .max = 4};
+  policy::AdaptiveLimit adaptive{adaptive_config, wakeups, kThreads};
+};
+
+struct Run {
+  bool finished = false;
+  std::size_t attempts = 0;
+};
+
+/// One request of which every other attempt fails.
+Run run_one(const Plan& plan, WorkerLocal& local, TimePoint now, Timeline& timeline, bool leaves) {
   timeline.reset();
   RequestFacts facts;
   facts.idempotent = true;
@@ -77,7 +121,7 @@ std::size_t run_one(const Plan& plan, WorkerLocal& local, TimePoint now, Timelin
   if (leaves) feed(DownstreamFailed{Reason::client_disconnected});
   if (!exchange.finished() && !exchange.committed()) feed(ResponseHead{AttemptId{1}, 200, {}, std::nullopt});
   feed(Delivered{});
-  return exchange.finished() ? timeline.attempts.size() : 0;
+  return {exchange.finished(), timeline.attempts.size()};
 }
 
 }  // namespace
@@ -93,9 +137,9 @@ TEST_SUITE("race") {
         WorkerLocal local{.worker = thread, .rng = Rng{thread}, .cursors = {{}}};
         const auto timeline = std::make_unique<Timeline>();
         for (int i = 0; i < 2000; ++i) {
-          const std::size_t made = run_one(shared.plan, local, TimePoint{1h} + i * 10ms, *timeline, i % 7 == 0);
-          if (made == 0) unfinished.fetch_add(1);
-          attempts.fetch_add(made);
+          const Run run = run_one(shared.plan, local, TimePoint{1h} + i * 10ms, *timeline, i % 7 == 0);
+          if (!run.finished) unfinished.fetch_add(1);
+          attempts.fetch_add(run.attempts);
         }
       });
       CHECK(unfinished == 0);
@@ -104,5 +148,29 @@ TEST_SUITE("race") {
       CHECK(shared.budget.requests_in_flight() == 0);
       for (const policy::EndpointState& state : shared.states) CHECK(state.in_flight == 0);
     }
+  }
+
+  TEST_CASE("exchanges that hold everything there is give all of it back, refused or not") {
+    Guarded guarded;
+    std::atomic<int> unfinished{0};
+    std::atomic<int> refused{0};
+    race([&](std::uint32_t thread) {
+      WorkerLocal local{.worker = thread, .rng = Rng{thread}, .cursors = {{}}};
+      const auto timeline = std::make_unique<Timeline>();
+      for (int i = 0; i < 5000; ++i) {
+        const Run run = run_one(guarded.plan, local, TimePoint{1h} + i * 10ms, *timeline, i % 7 == 0);
+        if (!run.finished) unfinished.fetch_add(1);
+        if (run.attempts == 0) refused.fetch_add(1);
+      }
+    });
+    CHECK(unfinished == 0);
+    CHECK(refused > 0);
+    CHECK(refused < 5000 * static_cast<int>(kThreads));
+    for (const policy::CircuitBreaker& circuit : guarded.circuits) CHECK(circuit.probes_out() == 0);
+    for (const policy::Bulkhead& bulkhead : guarded.bulkheads) CHECK(bulkhead.in_flight() == 0);
+    CHECK(guarded.adaptive.in_flight() == 0);
+    CHECK(guarded.budget.extras_in_flight() == 0);
+    CHECK(guarded.budget.requests_in_flight() == 0);
+    for (const policy::EndpointState& state : guarded.states) CHECK(state.in_flight == 0);
   }
 }

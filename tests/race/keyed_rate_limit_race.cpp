@@ -72,4 +72,19 @@ TEST_SUITE("race") {
     CHECK(limit.keys() == 64);
     CHECK(used.load() <= 3 * (limit.evictions() + 64));  // what that many fresh buckets hold
   }
+
+  TEST_CASE("every key that came is in the table or counted as forgotten, over all shards") {
+    constexpr std::uint32_t kEach = 3000;
+    RateLimitConfig config;
+    config.key = RateLimitConfig::Key::header;
+    config.max_keys = 2048;
+    KeyedRateLimit limit{config, 1};
+    race([&](std::uint32_t thread) {
+      for (std::uint32_t i = 0; i < kEach; ++i) {
+        static_cast<void>(limit.admit(config, std::to_string(thread * kEach + i), 0ns, TimePoint{1h}));
+      }
+    });
+    CHECK(limit.keys() <= config.max_keys);
+    CHECK(limit.keys() + limit.evictions() == kEach * kThreads);
+  }
 }
