@@ -2,13 +2,16 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <thread>
 
 #include "tests/support/allocations.hpp"
@@ -19,15 +22,18 @@ namespace {
 constexpr Nanos kLength = std::chrono::milliseconds{20};  // of a measurement
 constexpr std::int64_t kWarmUp = 2048;                    // turns; more than there are keys in any table
 constexpr std::int64_t kSmoke = 64;
-constexpr std::uint32_t kParts = 20;
-constexpr double kTrulyShared = 0.9;
+constexpr std::uint32_t kParts = 100;  // short ones, or there is always somebody in between
 
 using Run = std::function<void(std::uint32_t worker, std::int64_t first, std::int64_t count)>;
 
 struct Span {
   double cpu_ns = 0;
-  double wall_ns = 0;
+  double began_ns = 0;
+  double ended_ns = 0;
+  long preemptions = 0;
   std::uint64_t allocations = 0;
+
+  double wall_ns() const { return ended_ns - began_ns; }
 };
 
 /// The bench alone reads clocks: it measures.
@@ -37,13 +43,23 @@ double clock_ns(clockid_t clock) {
   return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
 }
 
+/// How often the calling thread had to make way for another process.
+long preemptions() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nivcsw;
+}
+
 template <class Work>
 Span timed(Work work) {
+  const long before = preemptions();
   const std::uint64_t allocations = test::allocations();
-  const double wall = clock_ns(CLOCK_MONOTONIC);
+  const double began = clock_ns(CLOCK_MONOTONIC);
   const double cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
   work();
-  return {clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu, clock_ns(CLOCK_MONOTONIC) - wall, test::allocations() - allocations};
+  const double spent = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+  const double ended = clock_ns(CLOCK_MONOTONIC);
+  return {spent, began, ended, preemptions() - before, test::allocations() - allocations};
 }
 
 double median(std::vector<double> values) {
@@ -52,7 +68,7 @@ double median(std::vector<double> values) {
 }
 
 /// How much of the measured time the processor was the measured thread's own.
-double share_of(const Span& span) { return span.cpu_ns / std::max(1.0, span.wall_ns); }
+double share_of(const Span& span) { return span.cpu_ns / std::max(1.0, span.wall_ns()); }
 
 /// Keeps the calling thread on the n-th of the processors that it may use, so that two do not share one.
 void stay_on_processor(std::uint32_t n) {
@@ -96,27 +112,31 @@ struct Together {
   double share = 0;  // of the parts in which all ran at once
 };
 
-/// Where one worker had to let other processes go first, the others ran alone: only parts that were truly shared count,
-/// or the best one if there are none.
+/// Whether both ran at once and no other process came between. Who fights for a cache line may be much slower than who
+/// holds it, and ends later; so it is the quicker one's time that counts.
+bool truly_shared(const Span& a, const Span& b) {
+  const double at_once = std::min(a.ended_ns, b.ended_ns) - std::max(a.began_ns, b.began_ns);
+  return a.preemptions == 0 && b.preemptions == 0 && at_once >= 0.8 * std::min(a.wall_ns(), b.wall_ns());
+}
+
+/// What the slower one needed, waiting for locks included. Where one worker had to make way for other processes, the
+/// other ran alone: only parts that were truly shared count. Not a number where there are none.
 Together together(const Run& run, std::int64_t first, std::int64_t count) {
   const std::int64_t turns = std::max<std::int64_t>(1, count / kParts);
   const Parts spans = run_together(run, first, turns);
-  Together best;
   std::vector<double> shared;
   for (std::uint32_t i = 0; i < kParts; ++i) {
-    Together each{0, 1};
-    for (const auto& of : spans) {
-      each.ns = std::max(each.ns, of[i].cpu_ns / static_cast<double>(turns));
-      each.share = std::min(each.share, share_of(of[i]));
-    }
-    if (each.share > best.share) best = each;
-    if (each.share >= kTrulyShared) shared.push_back(each.ns);
+    const Span& a = spans[0][i];
+    const Span& b = spans[1][i];
+    if (truly_shared(a, b)) shared.push_back(std::max(a.wall_ns(), b.wall_ns()) / static_cast<double>(turns));
   }
-  if (shared.empty()) return {best.ns, 0};
+  if (shared.empty()) return {std::numeric_limits<double>::quiet_NaN(), 0};
   return {median(shared), static_cast<double>(shared.size()) / kParts};
 }
 
-std::string spread(const std::vector<double>& values) {
+std::string spread(std::vector<double> values) {
+  std::erase_if(values, [](double value) { return std::isnan(value); });
+  if (values.empty()) return "-";
   std::array<char, 64> text{};
   std::snprintf(text.data(), text.size(), "%.1f [%.1f-%.1f]", median(values),
                 *std::min_element(values.begin(), values.end()), *std::max_element(values.begin(), values.end()));

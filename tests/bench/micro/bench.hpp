@@ -3,9 +3,9 @@
 // What decisions cost: nanoseconds by one thread and by two at once on the same state, and heap allocations. A row is
 // one operation; a round visits every row, so that what disturbs the machine disturbs all of them, and what is printed
 // is the median of the rounds with the least and the most, because a machine that is shared has no other honest
-// numbers. Time is the thread's own, by the scheduler's count: what others do on the machine is not in it, nor is the
-// time a thread sleeps for a lock. Two threads stay on a processor each, and only those parts of a measurement count
-// in which both of them had theirs. What a row costs beyond another is made of differences within a round.
+// numbers. The time of one thread is its own by the scheduler's count: what others do on the machine is not in it. Two
+// threads stay on a processor each, and only those parts of a measurement count in which both ran at once and neither
+// had to make way. What a row costs beyond another is made of differences within a round.
 //
 // A row may be run by itself as often as wanted (`repeat`), so that callgrind can count its instructions.
 #pragma once
