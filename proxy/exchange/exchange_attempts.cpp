@@ -538,7 +538,8 @@ void Exchange::note_would_retry(const policy::RetryQuestion& question) noexcept 
 
 void Exchange::stop(const Refusal& refusal) {
   timeline_.stop_reason = refusal.why;
-  if (refusal.why != Reason::non_retryable) decide(refusal);
+  // What a policy that only observes would have done is told instead.
+  if (refusal.why != Reason::non_retryable && !plan_.observes) decide(refusal);
 }
 
 void Exchange::decide(const Refusal& refusal) noexcept {

@@ -10,11 +10,17 @@ namespace {
 constexpr std::int64_t kNotBegun = std::numeric_limits<std::int64_t>::min();
 constexpr std::int64_t kDeciding = std::numeric_limits<std::int64_t>::max();
 constexpr std::uint64_t kLeastResults = 10;       // aimd
+constexpr std::int64_t kLongestFactor = 10;       // aimd: a window that has lasted so many times its length is over
 constexpr std::uint64_t kLeastForcedResults = 5;  // gradient, once a window has lasted its longest
 
 constexpr int kSumBits = 40;
 constexpr std::uint64_t kSumMask = (std::uint64_t{1} << kSumBits) - 1;
 constexpr std::uint64_t kOneGood = kSumMask + 1;
+
+SampleSum unpacked(std::uint64_t good, double squares) noexcept {
+  return {
+      .count = static_cast<double>(good >> kSumBits), .sum = static_cast<double>(good & kSumMask), .squares = squares};
+}
 
 std::variant<Aimd, Gradient> rule_for(const AdaptiveLimitConfig& config, std::uint32_t initial) {
   if (config.algorithm == AdaptiveLimitConfig::Algorithm::aimd) return Aimd{initial};
@@ -34,6 +40,15 @@ void AdaptiveLimit::Cell::add(Nanos latency) noexcept {
     // A cell that is full (twelve days of latency, or 16 million answers, in one window) takes no more.
     if ((word & kSumMask) + us > kSumMask || word > ~kOneGood) return;
   } while (!good.compare_exchange_weak(word, word + kOneGood + us, std::memory_order_relaxed));
+  squares.fetch_add(static_cast<double>(us) * static_cast<double>(us), std::memory_order_relaxed);
+}
+
+SampleSum AdaptiveLimit::Cell::samples() const noexcept {
+  return unpacked(good.load(std::memory_order_relaxed), squares.load(std::memory_order_relaxed));
+}
+
+SampleSum AdaptiveLimit::Cell::take() noexcept {
+  return unpacked(good.exchange(0, std::memory_order_relaxed), squares.exchange(0, std::memory_order_relaxed));
 }
 
 void AdaptiveLimit::Cell::note_peak(std::uint32_t in_flight) noexcept {
@@ -90,27 +105,30 @@ bool AdaptiveLimit::elected(const AdaptiveLimitConfig& config, TimePoint now) no
 }
 
 bool AdaptiveLimit::enough(const AdaptiveLimitConfig& config, std::int64_t now_ns) const noexcept {
+  SampleSum good;
   std::uint64_t results = 0;
   for (std::uint32_t i = 0; i < workers_; ++i) {
-    results += cells_[i].good.load(std::memory_order_relaxed) >> kSumBits;
-    results += cells_[i].congestion.load(std::memory_order_relaxed);
+    const SampleSum counted = cells_[i].samples();
+    good += counted;
+    results += static_cast<std::uint64_t>(counted.count) + cells_[i].congestion.load(std::memory_order_relaxed);
   }
-  if (!histograms_) return results >= kLeastResults;
-  if (results >= config.gradient.min_samples) return true;
-  return now_ns >= window_forced_ns_.load(std::memory_order_relaxed) && results >= kLeastForcedResults;
+  const bool forced = now_ns >= window_forced_ns_.load(std::memory_order_relaxed);
+  if (histograms_) return results >= config.gradient.min_samples || (forced && results >= kLeastForcedResults);
+  const double error = measuring_.load(std::memory_order_relaxed) ? Aimd::kKnownToMeasure : Aimd::kKnown;
+  return results >= kLeastResults && (forced || good.count == 0 || good.mean_known_within(error));
 }
 
 LimitWindow AdaptiveLimit::take_window(const AdaptiveLimitConfig& config) noexcept {
   LimitWindow window;
-  std::uint64_t sum_us = 0;
+  SampleSum good;
   for (std::uint32_t i = 0; i < workers_; ++i) {
-    const std::uint64_t good = cells_[i].good.exchange(0, std::memory_order_relaxed);
-    window.good += good >> kSumBits;
-    sum_us += good & kSumMask;
+    good += cells_[i].take();
     window.congestion += cells_[i].congestion.exchange(0, std::memory_order_relaxed);
     window.peak = std::max(window.peak, cells_[i].peak.exchange(0, std::memory_order_relaxed));
   }
-  if (window.good > 0) window.mean_ns = 1000.0 * static_cast<double>(sum_us) / static_cast<double>(window.good);
+  window.good = static_cast<std::uint64_t>(good.count);
+  window.mean_ns = 1000.0 * good.mean();
+  window.spread_ns = 1000.0 * good.spread();
   window.full = gate_.in_flight() >= limit();
   if (histograms_) {
     FineHistogram::Counts counts{};
@@ -129,7 +147,7 @@ void AdaptiveLimit::decide(const AdaptiveLimitConfig& config, TimePoint now, Rng
     if (limit() != limit_before) gate_.raise(levels_of(config));
   }
   const Nanos length = next_window_length(config);
-  window_forced_ns_.store(saturating_add(now, config.gradient.window_max).time_since_epoch().count(),
+  window_forced_ns_.store(saturating_add(now, longest_window(config, length)).time_since_epoch().count(),
                           std::memory_order_relaxed);
   window_end_ns_.store(saturating_add(now, length).time_since_epoch().count(), std::memory_order_release);
 }
@@ -141,6 +159,7 @@ std::uint32_t AdaptiveLimit::decided(const AdaptiveLimitConfig& config, const Li
     const std::uint32_t limit = aimd->on_window(config.aimd, bounds, window, now, rng);
     baseline_ns_.store(static_cast<std::int64_t>(aimd->baseline_ns()), std::memory_order_relaxed);
     probing_.store(aimd->probing(), std::memory_order_relaxed);
+    measuring_.store(aimd->measuring(), std::memory_order_relaxed);
     return limit;
   }
   Gradient& gradient = *std::get_if<Gradient>(&rule_);
@@ -152,6 +171,10 @@ std::uint32_t AdaptiveLimit::decided(const AdaptiveLimitConfig& config, const Li
 Nanos AdaptiveLimit::next_window_length(const AdaptiveLimitConfig& config) const noexcept {
   if (const Aimd* aimd = std::get_if<Aimd>(&rule_)) return aimd->window_length(config.aimd);
   return std::get_if<Gradient>(&rule_)->window_length(config.gradient);
+}
+
+Nanos AdaptiveLimit::longest_window(const AdaptiveLimitConfig& config, Nanos length) const noexcept {
+  return std::holds_alternative<Aimd>(rule_) ? kLongestFactor * length : config.gradient.window_max;
 }
 
 }  // namespace outrigger::policy

@@ -7,7 +7,9 @@
 // Each worker counts into cells of its own: an answer's latency, from request sent to response head, or a sign of
 // congestion. Failures never are samples: a refused connection is quick. The result that crosses a window's end takes
 // all cells and decides, elected by a compare-and-swap on that end; it works alone, while others count into the next
-// window. Nothing is decided from less than ten results however long it takes, so an idle limit stands still.
+// window. Nothing is decided from less than ten results however long it takes, so an idle limit stands still. Ten are
+// enough where answers take alike; where they scatter, the aimd rule's windows go on until their mean is known well
+// enough, or until they have lasted ten times as long as they had to.
 //
 // A decision and an admission in the same instant may miss each other: the admission then was the last by the former
 // limit. A waiter never misses one.
@@ -84,13 +86,16 @@ class AdaptiveLimit {
   std::uint32_t queued(Priority priority) const noexcept { return gate_.queued(priority); }
 
  private:
-  // One packed word holds count and sum, so that they are taken together.
+  // One packed word holds count and sum, so that they are taken together. The squares may be a sample off.
   struct alignas(kCacheLine) Cell {
     std::atomic<std::uint64_t> good{0};  // how many above, sum of their microseconds in the low 40 bits
+    std::atomic<double> squares{0};      // of those microseconds
     std::atomic<std::uint32_t> congestion{0};
     std::atomic<std::uint32_t> peak{0};
 
     void add(Nanos latency) noexcept;
+    SampleSum samples() const noexcept;  // in microseconds
+    SampleSum take() noexcept;
     void note_peak(std::uint32_t in_flight) noexcept;
   };
 
@@ -101,13 +106,15 @@ class AdaptiveLimit {
   void decide(const AdaptiveLimitConfig& config, TimePoint now, Rng& rng) noexcept;
   std::uint32_t decided(const AdaptiveLimitConfig& config, const LimitWindow& window, TimePoint now, Rng& rng) noexcept;
   Nanos next_window_length(const AdaptiveLimitConfig& config) const noexcept;
+  Nanos longest_window(const AdaptiveLimitConfig& config, Nanos length) const noexcept;
 
   PriorityGate gate_;
   alignas(kCacheLine) std::atomic<std::uint32_t> limit_;
   std::atomic<bool> probing_{false};
+  std::atomic<bool> measuring_{false};  // a baseline will be made of the present window's mean alone
   std::atomic<std::int64_t> baseline_ns_{0};
   std::atomic<std::int64_t> window_end_ns_;     // publishes rule_ from one elected thread to the next
-  std::atomic<std::int64_t> window_forced_ns_;  // from when on fewer results are enough
+  std::atomic<std::int64_t> window_forced_ns_;  // from when on what there is must be enough
   std::uint32_t workers_;
   std::unique_ptr<Cell[]> cells_;
   std::unique_ptr<FineHistogram[]> histograms_;  // gradient only

@@ -11,6 +11,15 @@ constexpr std::uint32_t kDecreasesBeforeProbe = 3;
 constexpr int kProbeWindows = 4;
 constexpr int kMeasuringWindows = 2;  // the last ones of a probe; before them the queue drains
 
+constexpr double kKnownSlot = 0.07;        // of a mean that the baseline is made of: its standard error
+constexpr std::int64_t kSlotsAtLeast = 5;  // whatever the scatter
+
+SampleSum samples_of(const LimitWindow& window) noexcept {
+  const auto count = static_cast<double>(window.good);
+  const double square = window.mean_ns * window.mean_ns + window.spread_ns * window.spread_ns;
+  return {.count = count, .sum = count * window.mean_ns, .squares = count * square};
+}
+
 /// The smaller of two means of which either may be missing (0).
 double smaller(double a, double b) noexcept {
   if (a <= 0) return b;
@@ -19,19 +28,16 @@ double smaller(double a, double b) noexcept {
 
 }  // namespace
 
-void MeanHistory::add(Nanos length, double mean_ns, TimePoint now) noexcept {
-  const Nanos slot_length = length / kSlots;
-  if (size_ > 0) {
-    Slot& latest = slots_[(next_ + kSlots - 1) % kSlots];
-    if (now - latest.began < slot_length) {
-      latest.sum_ns += mean_ns;
-      latest.count += 1;
-      return;
-    }
+void MeanHistory::add(Nanos length, const LimitWindow& window, TimePoint now) noexcept {
+  if (size_ == 0 || (latest().closed && now - latest().began >= length / kSlots)) {
+    slots_[next_] = {.began = now};
+    next_ = (next_ + 1) % kSlots;
+    size_ = std::min(size_ + 1, kSlots);
   }
-  slots_[next_] = {now, mean_ns, 1};
-  next_ = (next_ + 1) % kSlots;
-  size_ = std::min(size_ + 1, kSlots);
+  Slot& slot = latest();
+  slot.samples += samples_of(window);
+  slot.closed = slot.closed || slot.samples.mean_known_within(kKnownSlot) || now - slot.began >= length / kSlotsAtLeast;
+  known_ = known_ || slot.closed;
 }
 
 double MeanHistory::p10(Nanos length, TimePoint now) const noexcept {
@@ -40,7 +46,7 @@ double MeanHistory::p10(Nanos length, TimePoint now) const noexcept {
   for (std::size_t back = 1; back <= size_; ++back) {
     const Slot& slot = slots_[(next_ + kSlots - back) % kSlots];
     if (now - slot.began > length) break;
-    means[count++] = slot.sum_ns / slot.count;
+    if (slot.closed || !known_) means[count++] = slot.samples.mean();
   }
   if (count == 0) return 0;
   const auto rank = static_cast<std::ptrdiff_t>((count + 9) / 10 - 1);
@@ -49,7 +55,11 @@ double MeanHistory::p10(Nanos length, TimePoint now) const noexcept {
 }
 
 void MeanHistory::replace_all(double mean_ns) noexcept {
-  for (Slot& slot : slots_) slot.sum_ns = mean_ns * slot.count;
+  for (Slot& slot : slots_) {
+    slot.samples = {.count = slot.samples.count,
+                    .sum = mean_ns * slot.samples.count,
+                    .squares = mean_ns * mean_ns * slot.samples.count};
+  }
 }
 
 Nanos Aimd::window_length(const AimdConfig& config) const noexcept {
@@ -66,7 +76,7 @@ std::uint32_t Aimd::on_window(const AimdConfig& config, const LimitBounds& bound
     if (unsettled_windows_ > 0) {
       --unsettled_windows_;
     } else if (window.good > 0) {
-      learn(config, window.mean_ns, now);
+      learn(config, window, now);
     }
     used_ = used_ || window.peak * 2 >= limit_;
     decide(config, window);
@@ -76,10 +86,14 @@ std::uint32_t Aimd::on_window(const AimdConfig& config, const LimitBounds& bound
   return limit_;
 }
 
-void Aimd::learn(const AimdConfig& config, double mean_ns, TimePoint now) noexcept {
+void Aimd::learn(const AimdConfig& config, const LimitWindow& window, TimePoint now) noexcept {
+  const double mean_ns = window.mean_ns;
   smoothed_ns_ = smoothed_ns_ <= 0 ? mean_ns : smoothed_ns_ + config.smoothing * (mean_ns - smoothed_ns_);
-  history_.add(config.baseline_window, mean_ns, now);
-  baseline_ns_ = smaller(baseline_ns_, history_.p10(config.baseline_window, now));
+  const bool known = history_.known();
+  history_.add(config.baseline_window, window, now);
+  const double p10_ns = history_.p10(config.baseline_window, now);
+  // The first mean may still be on its way: what there is of it is no more than a guess, and may rise.
+  baseline_ns_ = known ? smaller(baseline_ns_, p10_ns) : p10_ns;
 }
 
 void Aimd::decide(const AimdConfig& config, const LimitWindow& window) noexcept {
@@ -107,23 +121,27 @@ bool Aimd::probe_due(const AimdConfig& config, TimePoint now, Rng& rng) noexcept
   return std::exchange(used_, false) && !missed;
 }
 
+bool Aimd::measuring() const noexcept { return probing() && probe_windows_left_ <= kMeasuringWindows; }
+
 void Aimd::start_probe() noexcept {
   former_limit_ = limit_;
   limit_ = limit_ / 2;
   probe_windows_left_ = kProbeWindows;
   probe_mean_ns_ = 0;
+  probe_known_ = true;
 }
 
 void Aimd::probe_window(const LimitWindow& window) noexcept {
   if (--probe_windows_left_ < kMeasuringWindows && window.good > 0) {
     probe_mean_ns_ = smaller(probe_mean_ns_, window.mean_ns);
+    probe_known_ = probe_known_ && samples_of(window).mean_known_within(kKnownToMeasure);
   }
   if (probing()) return;
   limit_ = former_limit_;
   smoothed_ns_ = 0;
   unsettled_windows_ = kUnsettledWindows;
   if (probe_mean_ns_ <= 0) return;
-  baseline_ns_ = probe_mean_ns_;
+  baseline_ns_ = probe_known_ ? probe_mean_ns_ : std::max(probe_mean_ns_, baseline_ns_);
   history_.replace_all(baseline_ns_);
 }
 

@@ -18,7 +18,7 @@ constexpr int kChunks = 8;
 constexpr Nanos kWriteIdle = 30s;
 constexpr Nanos kSeen = 300us;  // until a write to a dead connection is answered
 
-RequestFacts facts_of(const Request& request, std::uint32_t worker, std::uint64_t number) {
+RequestFacts facts_of(const Request& request, std::string_view client, std::uint32_t worker, std::uint64_t number) {
   RequestFacts facts;
   facts.ticket = {.worker = worker, .slot = 0, .generation = number};
   facts.priority = request.priority;
@@ -26,6 +26,7 @@ RequestFacts facts_of(const Request& request, std::uint32_t worker, std::uint64_
   facts.has_body = request.body_bytes != 0;
   facts.body_fits_replay = request.body_bytes <= kHeldInMemory;
   facts.client_deadline = request.deadline;
+  facts.client_ip = client;
   facts.method = request.idempotent ? "GET" : "POST";
   return facts;
 }
@@ -177,9 +178,10 @@ Edge::Edge(Sidecar& sidecar, std::uint32_t worker, const Request& request, std::
       world_(sidecar.world()),
       worker_(worker),
       request_(request),
+      client_(std::to_string(request.client)),
       number_(number),
       plan_(sidecar.plan()),
-      facts_(facts_of(request, worker, number)),
+      facts_(facts_of(request, client_, worker, number)),
       check_(plan_, facts_, timeline_, sidecar.ledger()),
       exchange_(plan_, facts_, sidecar.worker(worker), timeline_),
       body_complete_(request.body_bytes == 0) {}
@@ -262,6 +264,8 @@ void Edge::print() const {
 // ---- orders ---------------------------------------------------------------------------------
 
 void Edge::perform(const StartAttempt& order) {
+  if (order.kind != AttemptKind::reconnect)
+    sidecar_.invariants().broken(number_, circuits_refuse(plan_, order.endpoint));
   const bool resendable =
       request_.idempotent || (plan_.policy->retry.has_value() && plan_.policy->retry->non_idempotent);
   const bool hedged = order.hedge != 0;  // of a method that is executed twice by design

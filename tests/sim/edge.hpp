@@ -63,6 +63,7 @@ class Edge : public std::enable_shared_from_this<Edge> {
   World& world_;
   std::uint32_t worker_;
   Request request_;
+  std::string client_;
   std::uint64_t number_;
   const exchange::Plan& plan_;
   exchange::RequestFacts facts_;

@@ -52,6 +52,7 @@ Request ModelClients::draw() {
                        : which < traffic_.critical + traffic_.low ? Priority::low
                                                                   : Priority::standard;
   }
+  if (traffic_.clients > 1) request.client = static_cast<std::uint32_t>(rng_.below(traffic_.clients));
   return request;
 }
 

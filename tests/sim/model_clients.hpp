@@ -32,12 +32,14 @@ struct Traffic {
   double low = 0;       // of that priority
   double critical = 0;  // the rest is standard
   Times reading = constant(std::chrono::microseconds{100});
+  std::uint32_t clients = 1;  // that may be told apart
 };
 
 struct Request {
   bool idempotent = true;
   bool reads = true;
   Priority priority = Priority::standard;
+  std::uint32_t client = 0;
   std::uint32_t body_bytes = 0;  // 0 = no body
   Nanos body_time{0};
   Nanos reading{0};

@@ -54,6 +54,4 @@ inline Nanos pick(Rng& rng, Nanos low, Nanos high) { return uniform(low, high).d
 inline double pick(Rng& rng, double low, double high) { return low + (high - low) * rng.uniform(); }
 inline std::uint32_t pick_below(Rng& rng, std::uint32_t bound) { return static_cast<std::uint32_t>(rng.below(bound)); }
 
-inline Figures no_figures(const Setup&, const Account&) { return {}; }
-
 }  // namespace outrigger::sim

@@ -129,6 +129,32 @@ Figures measure_limit(const Setup& setup, const Account& account) {
   return figures;
 }
 
+/// An upstream with room for all, whose answers scatter as answers do, and not many of them in a window: that is no
+/// reason to refuse any.
+Setup draw_scatter(Rng& rng) {
+  Behaviour usual;
+  switch (rng.below(3)) {
+    case 0: usual.service = exponential(kServiceTime); break;
+    case 1: usual.service = lognormal(kServiceTime, pick(rng, 0.3, 1)); break;
+    default:
+      usual.service = uniform(kServiceTime / 2, kServiceTime);
+      usual.slow = 0.02;
+      usual.slow_service = constant(20 * kServiceTime);
+      break;
+  }
+  Setup setup;
+  setup.numbers.policy.overall_timeout = 2s;
+  setup.numbers.adaptive = limit(policy::AdaptiveLimitConfig::Algorithm::aimd);
+  setup.endpoints.push_back({.usual = usual, .phases = {}, .weight = 1});
+  setup.traffic = plain_traffic(pick(rng, 50, 200), 2min);
+  return setup;
+}
+
+Figures measure_scatter(const Setup& setup, const Account& account) {
+  return {{.name = "goodput", .value = account.goodput({}), .least = 0.99},
+          {.name = "limit at the end", .value = static_cast<double>(account.limit_at(setup.traffic.length))}};
+}
+
 constexpr Nanos kQuickAnswers = 30s;
 constexpr Nanos kSlowerFrom = 45s;
 constexpr Span kSlower{kSlowerFrom, 75s};
@@ -175,6 +201,7 @@ std::span<const Scenario> load_scenarios() {
       Scenario{"aimd_jitter", "the same, service times of sigma 0.3", draw_aimd<30>, measure_limit, 1},
       Scenario{"aimd_learns", "the same, quick failures, then twice the service time; few seeds", draw_learning,
                measure_learning, 3},
+      Scenario{"aimd_scatter", "few requests, whose times scatter, and room for all", draw_scatter, measure_scatter},
       Scenario{"gradient_steady", "the other rule for three minutes, its figures only shown; one seed",
                draw_gradient<2>, measure_limit, 1},
       Scenario{"gradient_jitter", "the same, service times of sigma 0.3", draw_gradient<30>, measure_limit, 1}};

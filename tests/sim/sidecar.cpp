@@ -7,48 +7,110 @@
 
 namespace outrigger::sim {
 
-States::States(const Numbers& numbers, Wakeups& wakeups, std::uint32_t workers) {
+std::string circuits_refuse(const exchange::Plan& plan, policy::EndpointId endpoint) {
+  for (const exchange::CircuitRef& circuit : plan.circuits) {
+    if (circuit.config->counts != policy::Counts::attempt) continue;
+    const policy::CircuitBreaker& state =
+        circuit.per_endpoint() ? *circuit.by_endpoint[policy::index(endpoint)] : *circuit.state;
+    if (state.state() == policy::CircuitState::open) return "I6 an attempt starts while a circuit is open";
+    const bool probing = state.state() == policy::CircuitState::half_open;
+    if (probing && state.probes_out() > circuit.config->max_probes) return "I6 too many probes are out";
+  }
+  return {};
+}
+
+States::States(const Numbers& numbers, std::size_t endpoints, Wakeups& wakeups, std::uint32_t workers) {
   if (numbers.hedge) hedge.emplace(*numbers.hedge, workers);
-  for (const auto& config : numbers.circuits) circuits.push_back(std::make_unique<policy::CircuitBreaker>(config));
-  for (const auto& config : numbers.rate_limits) rate_limits.push_back(std::make_unique<policy::RateLimit>(config));
+  for (const auto& config : numbers.circuits) {
+    auto& states = circuits.emplace_back();
+    const bool per_endpoint = config.scope == policy::CircuitScope::endpoint;
+    for (std::size_t i = 0; i < (per_endpoint ? endpoints : 1); ++i) {
+      states.push_back(std::make_unique<policy::CircuitBreaker>(config));
+    }
+  }
+  for (const auto& config : numbers.rate_limits) {
+    RateLimit& limit = rate_limits.emplace_back();
+    if (config.key == policy::RateLimitConfig::Key::policy) {
+      limit.whole = std::make_unique<policy::RateLimit>(config);
+    } else {
+      limit.keyed = std::make_unique<policy::KeyedRateLimit>(config, 7);
+    }
+  }
   for (std::size_t i = 0; i < numbers.bulkheads.size(); ++i) {
-    bulkheads.push_back(std::make_unique<policy::Bulkhead>(wakeups));
+    bulkheads.push_back({.state = std::make_unique<policy::Bulkhead>(wakeups)});
   }
   if (numbers.adaptive) adaptive.emplace(*numbers.adaptive, wakeups, workers);
   if (numbers.throttle) throttle.emplace(*numbers.throttle);
 }
 
-void States::refer(const Numbers& numbers, exchange::Plan& plan) {
+void States::refer(const Numbers& numbers, exchange::Plan& plan, TimePoint now) {
   if (hedge && numbers.hedge) plan.hedge = {.config = &*numbers.hedge, .trigger = &*hedge, .budget = plan.budget};
   for (std::size_t i = 0; i < circuits.size(); ++i) {
-    plan.circuits.push_back(
-        {.name = "c", .config = &numbers.circuits[i], .state = circuits[i].get(), .by_endpoint = {}});
+    exchange::CircuitRef& circuit = plan.circuits.emplace_back();
+    circuit.name = "c";
+    circuit.config = &numbers.circuits[i];
+    circuit.state = circuits[i].front().get();
+    if (numbers.circuits[i].scope != policy::CircuitScope::endpoint) continue;
+    for (const auto& state : circuits[i]) circuit.by_endpoint.push_back(state.get());
   }
   for (std::size_t i = 0; i < rate_limits.size(); ++i) {
-    plan.rate_limits.push_back({{.name = "r", .config = &numbers.rate_limits[i], .state = rate_limits[i].get()}});
+    exchange::RateLimitRef& limit = plan.rate_limits.emplace_back();
+    limit.name = "r";
+    limit.config = &numbers.rate_limits[i];
+    limit.state = rate_limits[i].whole.get();
+    limit.keyed = rate_limits[i].keyed.get();
+    if (limit.state != nullptr) limit.state->reload(*limit.config, now);
+    if (limit.keyed != nullptr) limit.keyed->reload(*limit.config, now);
   }
   for (std::size_t i = 0; i < bulkheads.size(); ++i) {
-    plan.bulkheads.push_back({.name = "b", .config = &numbers.bulkheads[i], .state = bulkheads[i].get()});
-    bulkheads[i]->raise(numbers.bulkheads[i]);
+    const policy::BulkheadConfig& config = numbers.bulkheads[i];
+    plan.bulkheads.push_back({.name = "b", .config = &config, .state = bulkheads[i].state.get()});
+    bulkheads[i].most = std::max(bulkheads[i].most, config.max_concurrent);
+    bulkheads[i].state->raise(config);
   }
   if (adaptive) plan.adaptive_limit = {.name = "a", .config = &*numbers.adaptive, .state = &*adaptive};
   if (throttle) plan.throttle = {.name = "t", .config = &*numbers.throttle, .state = &*throttle};
+  if (!numbers.classifier.empty()) plan.classifier = &numbers.classifier;
 }
 
 std::string States::at_rest() const {
-  for (const auto& bulkhead : bulkheads) {
-    if (bulkhead->in_flight() != 0 || bulkhead->queued() != 0) return "I4 a bulkhead is not empty at rest";
+  for (const Bulkhead& bulkhead : bulkheads) {
+    if (bulkhead.state->in_flight() != 0 || bulkhead.state->queued() != 0) return "I4 a bulkhead is not empty at rest";
   }
   if (adaptive && (adaptive->in_flight() != 0 || adaptive->queued() != 0))
     return "I4 an adaptive limit is not empty at rest";
-  for (const auto& circuit : circuits) {
-    if (circuit->probes_out() != 0) return "I4 a probe is out at rest";
+  for (const auto& states : circuits) {
+    for (const auto& circuit : states) {
+      if (circuit->probes_out() != 0) return "I4 a probe is out at rest";
+    }
   }
   return {};
 }
 
+std::string States::over_limit() const {
+  for (const Bulkhead& bulkhead : bulkheads) {
+    if (bulkhead.state->in_flight() > bulkhead.most) return "I4 more is in flight than the bulkhead has places";
+  }
+  return {};
+}
+
+void States::obey(Command::What what) {
+  for (const auto& states : circuits) {
+    for (const auto& circuit : states) {
+      switch (what) {
+        case Command::What::force_open: circuit->force_open(); break;
+        case Command::What::force_close: circuit->force_close(); break;
+        case Command::What::automatic: circuit->automatic(); break;
+        case Command::What::reset: circuit->reset(); break;
+      }
+    }
+  }
+}
+
 void States::tick(const Numbers& numbers, TimePoint now, Rng& rng) {
-  for (std::size_t i = 0; i < circuits.size(); ++i) circuits[i]->tick(numbers.circuits[i], now, rng);
+  for (std::size_t i = 0; i < circuits.size(); ++i) {
+    for (const auto& circuit : circuits[i]) circuit->tick(numbers.circuits[i], now, rng);
+  }
 }
 
 Sidecar::Sidecar(World& world, Invariants& invariants, const Setup& setup, bool replay)
@@ -59,7 +121,7 @@ Sidecar::Sidecar(World& world, Invariants& invariants, const Setup& setup, bool 
       replay_(replay),
       states_(new policy::EndpointState[setup.endpoints.size()]),
       budget_(setup.numbers.budget, setup.workers),
-      policies_(setup.numbers, *this, setup.workers),
+      policies_(setup.numbers, setup.endpoints.size(), *this, setup.workers),
       ledger_(setup.endpoints.size()),
       workers_(setup.workers) {
   for (std::uint32_t i = 0; i < setup.workers; ++i) {
@@ -76,6 +138,9 @@ Sidecar::Sidecar(World& world, Invariants& invariants, const Setup& setup, bool 
   load(setup.numbers);
   for (const Reload& reload : setup.reloads) {
     world_.after(reload.at, [this, numbers = reload.numbers] { load(numbers); });
+  }
+  for (const Command& command : setup.commands) {
+    world_.after(command.at, [this, what = command.what] { policies_.obey(what); });
   }
   ticks_until_ = world.now() + setup.traffic.length + std::chrono::seconds{30};
   if (!setup.numbers.circuits.empty()) tick_states();
@@ -103,7 +168,7 @@ void Sidecar::load(const Numbers& numbers) {
   if (numbers.budgeted) {
     next.plan.budget = {.name = "b", .config = &next.numbers.budget, .state = &budget_, .cost = numbers.cost};
   }
-  policies_.refer(next.numbers, next.plan);
+  policies_.refer(next.numbers, next.plan, world_.now());
 }
 
 void Sidecar::send(const Request& request) {
@@ -153,8 +218,8 @@ void Sidecar::observe() {
 }
 
 std::string Sidecar::compare() const {
-  std::string difference = ledger_.compare(all_);
-  return difference.empty() ? difference : "I4 " + difference;
+  const std::string difference = ledger_.compare(all_);
+  return difference.empty() ? policies_.over_limit() : "I4 " + difference;
 }
 
 void Sidecar::at_rest() {

@@ -30,11 +30,12 @@ struct Numbers {
   Nanos connect_timeout = std::chrono::milliseconds{250};
   std::size_t endpoints = SIZE_MAX;  // of those there are: how many are in the set
   std::optional<policy::HedgeConfig> hedge;
-  std::vector<policy::CircuitConfig> circuits;  // of scope key
+  std::vector<policy::CircuitConfig> circuits;  // of scope key or endpoint
   std::vector<policy::RateLimitConfig> rate_limits;
   std::vector<policy::BulkheadConfig> bulkheads;
   std::optional<policy::AdaptiveLimitConfig> adaptive;
   std::optional<policy::AdaptiveThrottleConfig> throttle;
+  policy::Classifier classifier;  // empty: the built-in one
 };
 
 struct ModelEndpoint {
@@ -48,32 +49,56 @@ struct Reload {
   Numbers numbers;
 };
 
+/// An operator's word on all circuits.
+struct Command {
+  enum class What : std::uint8_t { force_open, force_close, automatic, reset };
+
+  Nanos at;
+  What what;
+};
+
 struct Setup {
   std::uint32_t workers = 2;
   Numbers numbers;
   std::vector<ModelEndpoint> endpoints;
   Traffic traffic;
   std::vector<Reload> reloads;
+  std::vector<Command> commands;
   Nanos drain_at{0};      // cuts what is running then; 0 = never
   Nanos tick{1'000'000};  // timers are this late at most, as those of a wheel are
 };
+
+/// What circuits that have just admitted an attempt must not show: "I6 ...", or nothing.
+std::string circuits_refuse(const exchange::Plan& plan, policy::EndpointId endpoint);
 
 class Edge;
 
 /// The shared states of the policies beside the budget; a reload keeps them, so their number is that of the first
 /// numbers.
 struct States {
-  States(const Numbers& numbers, Wakeups& wakeups, std::uint32_t workers);
+  States(const Numbers& numbers, std::size_t endpoints, Wakeups& wakeups, std::uint32_t workers);
 
-  void refer(const Numbers& numbers, exchange::Plan& plan);
+  void refer(const Numbers& numbers, exchange::Plan& plan, TimePoint now);
   /// Answers with what is still held, or with nothing.
   std::string at_rest() const;
+  /// Answers with what is over its limit, or with nothing.
+  std::string over_limit() const;
+  void obey(Command::What what);
   void tick(const Numbers& numbers, TimePoint now, Rng& rng);
 
   std::optional<policy::HedgeTrigger> hedge;
-  std::vector<std::unique_ptr<policy::CircuitBreaker>> circuits;
-  std::vector<std::unique_ptr<policy::RateLimit>> rate_limits;
-  std::vector<std::unique_ptr<policy::Bulkhead>> bulkheads;
+  struct RateLimit {
+    std::unique_ptr<policy::RateLimit> whole;
+    std::unique_ptr<policy::KeyedRateLimit> keyed;  // instead
+  };
+  struct Bulkhead {
+    std::unique_ptr<policy::Bulkhead> state;
+    std::uint32_t most = 0;  // that any numbers so far have allowed: a smaller bulkhead takes nothing back
+  };
+
+  std::vector<std::vector<std::unique_ptr<policy::CircuitBreaker>>> circuits;  // one, or one per endpoint
+  std::vector<RateLimit> rate_limits;
+  std::vector<Bulkhead> bulkheads;
   std::optional<policy::AdaptiveLimit> adaptive;
   std::optional<policy::AdaptiveThrottle> throttle;
 };
@@ -102,7 +127,6 @@ class Sidecar final : private Wakeups {
   Nanos tick() const { return tick_; }
   bool replay() const { return replay_; }
   void retired(const Edge* edge);
-  const States& states() const { return policies_; }
 
  private:
   /// A plan and what it points to; kept for as long as there may be exchanges that began with it.

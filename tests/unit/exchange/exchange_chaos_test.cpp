@@ -79,7 +79,7 @@ TEST_SUITE("exchange") {
     s.begin();
     s.at(10ms, head(0, 200), "relay 0 truncated");
     s.at(10ms, failed(0, Reason::closed_early), "close");
-    s.ends("200 upstream_error closed_early U9 10");
+    s.ends("200 upstream_error closed_early U9 10 stop response_committed");
   }
 
   TEST_CASE("a request that the experiment is not meant for meets no faults") {

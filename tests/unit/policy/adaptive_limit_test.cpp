@@ -146,6 +146,33 @@ TEST_SUITE("policy") {
     CHECK(asked.limit.limit() == 22);
   }
 
+  TEST_CASE("a window whose answers scatter goes on until its mean is known, ten times its length at most") {
+    Asked asked{starting_at(20)};
+    asked.windows(10ms, 3);
+    const auto scattered = [&](int pairs) {
+      for (int i = 0; i < pairs; ++i) {
+        asked.report(LimitSample::good, 1ms);
+        asked.report(LimitSample::good, 39ms);
+      }
+    };
+    // Spread as wide as they are long: 25 of them make an error of a fifth.
+    asked.now += 100ms;
+    scattered(10);
+    CHECK(asked.limit.baseline() == 10ms);
+    asked.take_all();
+    CHECK(asked.limit.limit() == 20);
+    scattered(5);
+    CHECK(asked.limit.limit() == 21);
+    // One in twenty takes very long, and there are not many of them.
+    asked.now += 100ms;
+    asked.report(LimitSample::good, 1ms, 19);
+    asked.report(LimitSample::good, 500ms);
+    CHECK(asked.limit.limit() == 21);
+    asked.now += 900ms;
+    asked.report(LimitSample::good, 1ms);
+    CHECK(asked.limit.limit() == 22);
+  }
+
   TEST_CASE("neutral results end no window and teach nothing") {
     Asked asked{starting_at(20)};
     asked.take_all();
@@ -323,6 +350,19 @@ TEST_SUITE("policy") {
         CAPTURE(load);
         CHECK(least >= 32);
       }
+    }
+  }
+
+  TEST_CASE("few answers that scatter widely do not shrink a limit with room for all") {
+    for (const double per_second : {20.0, 50.0, 200.0}) {
+      LimitedUpstream upstream{
+          starting_at(20), {.capacity = 1000, .service = 20ms, .sigma = 1, .load = per_second * 0.02 / 1000}, 9};
+      std::uint32_t least = 1000;
+      upstream.run(600s, [&] {
+        if (!upstream.limit().probing()) least = std::min(least, upstream.limit().limit());
+      });
+      CAPTURE(per_second);
+      CHECK(least >= 12);
     }
   }
 
