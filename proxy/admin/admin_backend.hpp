@@ -39,7 +39,7 @@ struct ChaosResult {
   };
   Kind kind = Kind::done;
   std::uint64_t generation = 0;  // in force from then on
-  std::int64_t until_us = 0;     // Unix time when it ends; 0: it has ended
+  std::string until = {};        // when it ends, as the configuration says it; empty: it has ended
   std::vector<std::string> errors = {};
 };
 

@@ -120,7 +120,7 @@ AdminResponse answer_to(const std::string& policy, const ChaosResult& result) {
   }
   return json(object([&](JsonWriter& writer) {
     writer.key("policy").string(policy);
-    if (result.until_us != 0) writer.key("until").time(result.until_us);
+    if (!result.until.empty()) writer.key("until").string(result.until);
     writer.key("generation").number(static_cast<std::int64_t>(result.generation));
   }));
 }

@@ -57,13 +57,12 @@ void Server::order_chaos(std::string_view policy, std::string_view yaml, Nanos t
     return done(std::move(refused));
   }
   config::ChaosOrder order = chaos_order(std::move(std::get<config::ChaosBlock>(loaded)), ttl, net::wall_now_us());
-  const std::int64_t until = order.block.chaos.until_us;
-  log_.control().write(telemetry::LogLevel::warn, "faults were ordered",
-                       {{"policy", policy}, {"until", config::format_timestamp(until)}});
+  const std::string until = config::format_timestamp(order.block.chaos.until_us);
+  log_.control().write(telemetry::LogLevel::warn, "faults were ordered", {{"policy", policy}, {"until", until}});
   config::ChaosOrders orders = chaos_orders_;
   orders.insert_or_assign(key, std::move(order));
   put_in_force(std::move(orders), [until, done = std::move(done)](std::uint64_t generation) {
-    done({.generation = generation, .until_us = until});
+    done({.generation = generation, .until = until});
   });
 }
 

@@ -141,13 +141,13 @@ class Directives(Caching):
 
 
 class Coalescing(Caching):
-    def asked_together(self, count, first, then=answer(), cache=None):
+    def asked_together(self, count, first, then=answer()):
         """A rig that `count` clients ask for the same; the upstream holds its first answer."""
         hold = threading.Event()
         self.addCleanup(hold.set)
         first.hold = hold
         answers = iter([first])
-        rig = self.cached(lambda _request: next(answers, then), cache)
+        rig = self.cached(lambda _request: next(answers, then))
         clients = [rig.client().ask()]
         self.becomes(lambda: len(rig.up.heads), 1)
         clients += [rig.client().ask() for _ in range(count - 1)]
@@ -193,7 +193,10 @@ class Coalescing(Caching):
         self.assertEqual([client.response().status for client in clients], [200] * 2)
 
     def test_without_it_each_asks_for_itself(self):
-        rig, clients, hold = self.asked_together(3, answer(), cache={"coalesce": False})
+        hold = threading.Event()
+        self.addCleanup(hold.set)
+        rig = self.cached(lambda _request: Answer(body=b"fresh", hold=hold), {"coalesce": False})
+        clients = [rig.client().ask() for _ in range(3)]
         self.becomes(lambda: len(rig.up.heads), 3)
         hold.set()
         self.assertEqual([client.response().status for client in clients], [200] * 3)

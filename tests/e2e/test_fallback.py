@@ -143,15 +143,16 @@ class AnotherUpstream(EndToEnd):
 class Stale(EndToEnd):
     def test_what_the_cache_last_had(self):
         old = Answer(body=b"old", headers=[("Cache-Control", "max-age=0")])
-        rig = self.rig([old, RESET], policy={"cache": {"stale_if_error": "10m"},
-                                             "fallback": {"when": ["exhausted"], "stale": True}})
-        rig.fetch()
-        response = rig.fetch()
+        rig = self.rig([old, RESET, RESET], policy={"cache": {"stale_if_error": "10m"},
+                                                    "fallback": {"when": ["exhausted"], "stale": True}})
+        client = rig.client()
+        client.fetch()
+        response = client.fetch()
         self.assertEqual((response.status, response.body, response.get("X-Outrigger-Fallback")),
                          (200, b"old", "reset"))
         self.assertRegex(response.get("Age"), r"^\d+$")
-        timeline = self.check(rig, response, 200, "reset", ["primary reset"], outcome="fallback",
-                              stop=rig.timeline(response)["stop_reason"])
+        timeline = self.check(rig, response, 200, "reset", ["primary reconnect", "reconnect reset"],
+                              stop="attempts_exhausted", outcome="fallback", upstream=3)
         self.assertEqual(timeline["cache"], "stale")
 
     def test_without_one_the_failure_stands(self):
