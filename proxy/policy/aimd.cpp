@@ -11,8 +11,9 @@ constexpr std::uint32_t kDecreasesBeforeProbe = 3;
 constexpr int kProbeWindows = 4;
 constexpr int kMeasuringWindows = 2;  // the last ones of a probe; before them the queue drains
 
-constexpr double kKnownSlot = 0.07;        // of a mean that the baseline is made of: its standard error
-constexpr std::int64_t kSlotsAtLeast = 5;  // whatever the scatter
+// The baseline is the least of very many means, so each must be known far better than the tolerance is wide.
+constexpr double kKnownSlot = 0.035;
+constexpr std::int64_t kSlotsAtLeast = 2;  // whatever the scatter
 
 SampleSum samples_of(const LimitWindow& window) noexcept {
   const auto count = static_cast<double>(window.good);
@@ -59,6 +60,7 @@ void MeanHistory::replace_all(double mean_ns) noexcept {
     slot.samples = {.count = slot.samples.count,
                     .sum = mean_ns * slot.samples.count,
                     .squares = mean_ns * mean_ns * slot.samples.count};
+    slot.closed = true;  // what comes is of another time
   }
 }
 

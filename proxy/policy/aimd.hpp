@@ -43,8 +43,8 @@ struct AimdConfig {
   Nanos baseline_window = std::chrono::seconds{30};
 };
 
-/// The p10 of means over the last while. A mean is that of one window, or of several in a row until it is known within
-/// 7 % or they have lasted a fifth of the while; there are 300 at most, in which windows are put together if need be.
+/// The p10 of means over the last while. A mean is that of one window, or of several in a row until its standard error
+/// is 3.5 % or they have lasted half of the while; there are 300 at most, in which windows are put together if need be.
 class MeanHistory {
  public:
   void add(Nanos length, const LimitWindow& window, TimePoint now) noexcept;
