@@ -274,7 +274,7 @@ void Exchange::take(const Tick&) {
   if (waits_for_cache_) {
     take(Woken{});
     if (!waits_for_cache_ || now_ < deadline_.at) return;
-    leave_cache_queue();
+    end_cache_wait();
     return refuse({Reason::overall_timeout, Part::cache, {}, {}}, '4');
   }
   if (now_ >= admission_.wakeup()) return take(Woken{});
@@ -291,23 +291,24 @@ void Exchange::take(const Tick&) {
 
 void Exchange::hold(Attempt& attempt) {
   drop_held();
-  if (record(attempt).fault == Fault::truncate) {
+  settle(attempt, policy::lesson_of_answer(attempt.status, attempt.refused));
+  const AttemptRecord entry = record(attempt);
+  if (entry.fault == Fault::truncate) {
     // What is cut short on purpose would not have stayed whole.
     order(DiscardResponse{attempt.id});
     note_failure(attempt, Reason::closed_early);
-    return end(attempt, Outcome::retryable, Reason::closed_early);
+    return end(attempt, entry.outcome, entry.reason);
   }
   held_ = attempt.id;
   if (!attempt.invented) order(HoldResponse{attempt.id});
-  const AttemptRecord entry = record(attempt);
-  settle(attempt, policy::lesson_of_answer(attempt.status, attempt.refused));
   end(attempt, entry.outcome, entry.reason);
   attempt.state = State::held;
 }
 
 void Exchange::relay(Attempt& attempt) {
   const AttemptRecord& entry = record(attempt);
-  const bool failure = entry.outcome == Outcome::retryable || entry.status >= 500;
+  const bool failure =
+      entry.outcome == Outcome::retryable || (entry.outcome != Outcome::success && entry.status >= 500);
   const Ending ending{.why = policy::request_reason(entry.status), .exhausted = failure};
   if (fall_back(ending, &attempt)) return;
   if (held_ != attempt.id) drop_held();
@@ -323,19 +324,22 @@ void Exchange::relay(Attempt& attempt) {
   settle_at_ = settles(attempt, entry) ? saturating_add(now_, kSettleAfterHead) : kNever;
   if (has_body_) order(DropReplay{});
   timeline_.status = entry.status;
-  source_ = attempt.is_fallback ? Source::fallback : Source::upstream;
+  if (attempt.is_fallback) answer_by_fallback();
   // A fallback does not hide what it answers for.
   end_ = Ending{.why = attempt.is_fallback ? original_->why : ending.why};
   conclude(end_);
   const bool should_not_retry = !attempt.is_fallback && failure && hopeless();
   if (attempt.invented) {
-    return order(Reply{
-        .status = entry.status, .why = ending.why, .should_not_retry = should_not_retry, .fixed = &plan_.chaos.answer});
+    return order(Reply{.status = entry.status,
+                       .why = ending.why,
+                       .should_not_retry = should_not_retry,
+                       .fixed = &plan_.chaos.answer,
+                       .fallback = fallback_mark()});
   }
   order(RelayResponse{.id = attempt.id,
                       .should_not_retry = should_not_retry,
                       .truncate = entry.fault == Fault::truncate,
-                      .fallback = attempt.is_fallback ? fallback_mark() : std::string_view{}});
+                      .fallback = fallback_mark()});
 }
 
 /// No attempt is left and none may follow: the best answer there is.
@@ -351,7 +355,7 @@ void Exchange::give_up() {
       last_failure_ = Failure{attempt.id, Reason::overall_timeout};
     }
     if (blame) last_lesson_ = *blame;
-    if (!timeline_.stop_reason) timeline_.stop_reason = Reason::deadline_insufficient;
+    if (!timeline_.stop_reason && !original_) timeline_.stop_reason = Reason::deadline_insufficient;
   }
   retry_at_ = hedge_at_ = kNever;
   if (held_ && out_of_time) allow_for_unread();
@@ -385,17 +389,22 @@ void Exchange::reply(const Ending& ending) {
                 .should_not_retry = is_final(ending.why) || hopeless()});
 }
 
-/// Sends an answer that is there as a whole, and no upstream's.
 void Exchange::send(const Ending& ending, const Reply& what) {
+  close_with(ending, what.status);
+  order(what);
+}
+
+/// An answer is sent that is there as a whole, and no upstream's.
+void Exchange::close_with(const Ending& ending, std::uint16_t status) noexcept {
   replied_ = true;
+  answered_after_ = since_start();
   retry_at_ = hedge_at_ = kNever;
-  give_up_fill();
+  leave_cache();
   leave_loop();
-  timeline_.status = what.status;
+  timeline_.status = status;
   end_ = ending;
   conclude(ending);
   settle_request(last_lesson_);
-  order(what);
 }
 
 void Exchange::cut(Reason why, char who) {
@@ -424,7 +433,7 @@ void Exchange::settle_relayed(Attempt& attempt) noexcept {
 
 void Exchange::finish(const Ending& ending) noexcept {
   leave_loop();
-  give_up_fill();
+  leave_cache();
   settle_request(last_lesson_);
   settle_throttle(ending.why);
   request_holdings_ = {};
@@ -436,8 +445,9 @@ void Exchange::finish(const Ending& ending) noexcept {
 void Exchange::conclude(const Ending& ending) noexcept {
   timeline_.reason = ending.why;
   timeline_.outcome = outcome_of(ending.why);
-  if (ending.why == end_.why && source_ == Source::cache) timeline_.outcome = RequestOutcome::cached;
-  if (ending.why == end_.why && source_ == Source::fallback) timeline_.outcome = RequestOutcome::fallback;
+  const bool was_cut = ending.stage == '9';
+  if (!was_cut && source_ == Source::cache) timeline_.outcome = RequestOutcome::cached;
+  if (!was_cut && source_ == Source::fallback) timeline_.outcome = RequestOutcome::fallback;
   timeline_.who = ending.who;
   timeline_.stage = ending.stage;
   timeline_.duration = since_start();
@@ -475,6 +485,7 @@ std::size_t Exchange::running() const noexcept {
 }
 
 void Exchange::abort_all(Reason why) {
+  over_ = true;
   retry_at_ = hedge_at_ = kNever;
   if (admission_.waiting()) {
     admission_.leave(now_);
@@ -483,7 +494,7 @@ void Exchange::abort_all(Reason why) {
     request_holdings_.give_back(now_);
     request_circuits_.clear();
   }
-  if (waits_for_cache_) leave_cache_queue();
+  end_cache_wait();
   drop_held();
   for (Attempt& attempt : attempts_) {
     if (is_running(attempt) || attempt.state == State::relaying) abort(attempt, why);

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 
@@ -98,7 +99,7 @@ class Exchange {
     bool wholly_sent = false;
     bool is_fallback = false;  // or the reconnect of one
     bool invented = false;     // its answer was made up on purpose: the edge knows nothing of it
-    bool refused = false;  // its answer is a refusal by the upstream's own sidecar
+    bool refused = false;      // its answer is a refusal by the upstream's own sidecar
     policy::EndpointPermit place;
     Clearance held;
   };
@@ -155,11 +156,12 @@ class Exchange {
 
   // The cache.
   void look_up();
+  policy::CacheRequest cache_request() const noexcept;
   void looked_up(policy::CacheAnswer answer);
-  void leave_cache_queue() noexcept;
+  void end_cache_wait() noexcept;
   void serve_cached(const Ending& ending);
   void keep_or_give_up(const Attempt& answer);
-  void give_up_fill() noexcept;
+  void leave_cache() noexcept;
 
   // Admission.
   void admit_request();
@@ -228,14 +230,18 @@ class Exchange {
   void refuse(const Refusal& refusal, char stage);
   void reply(const Ending& ending);
   void send(const Ending& ending, const Reply& what);
+  void close_with(const Ending& ending, std::uint16_t status) noexcept;
   void cut(Reason why, char who);
 
   // What is sent instead.
   bool fall_back(const Ending& ending, Attempt* answer);
   bool fall_back_to_upstream(const Ending& ending, Attempt* answer);
   bool may_be_stale(const policy::OutgoingAnswer& what) const noexcept;
+  bool find_stale();
   void mark_fallback(const Ending& ending, const Attempt* answer) noexcept;
-  std::string_view fallback_mark() const noexcept { return timeline_.text(timeline_.fallback); }
+  void answer_by_fallback() noexcept;
+  /// What the answer that is sent bears, if a fallback gave it.
+  std::string_view fallback_mark() const noexcept { return source_ == Source::fallback ? mark_ : std::string_view{}; }
   void drop_answers();
   void stand_by_original();
   bool settles(const Attempt& attempt, const AttemptRecord& entry) const noexcept;
@@ -308,11 +314,13 @@ class Exchange {
   Exposure exposure_ = Exposure::nothing_sent;  // of the request, by any attempt
   std::optional<Ending> original_;              // what is sent if the fallback's upstream does no better
   Source source_ = Source::upstream;
-  std::uint8_t launched_ = 0;      // attempts, without reconnects
-  std::uint8_t rounds_ = 0;        // of them those that are no hedges
-  std::uint8_t hedges_ = 0;        // and those that are
-  std::uint8_t round_hedges_ = 0;  // due in this round so far, launched or not
-  bool pushback_ = false;          // an answer of this round asked not to be tried again
+  std::string_view mark_;            // the reason that a fallback answers for
+  std::array<char, 8> status_mark_;  // its text, where that is a status
+  std::uint8_t launched_ = 0;        // attempts, without reconnects
+  std::uint8_t rounds_ = 0;          // of them those that are no hedges
+  std::uint8_t hedges_ = 0;          // and those that are
+  std::uint8_t round_hedges_ = 0;    // due in this round so far, launched or not
+  bool pushback_ = false;            // an answer of this round asked not to be tried again
   bool deadline_unreadable_ = false;
   Priority priority_ = Priority::standard;
   bool idempotent_ = false;
@@ -326,6 +334,7 @@ class Exchange {
   bool body_complete_ = false;
   bool body_wanted_ = false;
   bool fallback_asked_ = false;
+  bool over_ = false;  // its client, its time or the process is gone: nothing may start any more
   bool waits_for_cache_ = false;
   bool reconnected_ = false;
   bool in_loop_ = false;

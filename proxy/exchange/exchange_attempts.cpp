@@ -414,6 +414,7 @@ bool Exchange::reconnect(Attempt& attempt, const AttemptFailed& failure) {
   const BudgetRef& from = attempt.hedge != 0 ? plan_.hedge.budget : plan_.budget;
   Attempt& again = launch(AttemptKind::reconnect, std::move(clearance), Reuse::none, from.name, attempt.hedge);
   again.is_fallback = attempt.is_fallback;
+  record(again).fault = std::exchange(record(attempt).fault, Fault::none);
   start(again);
   return true;
 }
@@ -429,7 +430,7 @@ void Exchange::answered(Attempt& attempt, Classified result) {
   if (wins) return win(attempt, result);
   if (held_is_final_) return lose(attempt, result);
   hold(attempt);
-  held_is_final_ = result.result.outcome != Outcome::retryable;
+  held_is_final_ = held_ && result.result.outcome != Outcome::retryable;
 }
 
 void Exchange::win(Attempt& attempt, Classified result) {
@@ -618,8 +619,10 @@ void Exchange::settle_request(const policy::Lesson& lesson) noexcept {
 
 /// Tells the throttle how the request ended, unless the upstream had no part in that.
 void Exchange::settle_throttle(Reason why) noexcept {
-  if (plan_.throttle.state == nullptr || launched_ == 0) return;
-  const RequestOutcome outcome = outcome_of(why);
+  const bool asked = !attempts_.empty() && !attempts_[0].is_fallback;
+  if (plan_.throttle.state == nullptr || !asked) return;
+  // What came of the fallback says nothing about the upstream that it stood in for.
+  const RequestOutcome outcome = outcome_of(original_ ? original_->why : why);
   const bool failed =
       outcome == RequestOutcome::upstream_error || (outcome == RequestOutcome::timeout && !last_lesson_.blameless);
   if (!failed && outcome != RequestOutcome::ok) return;

@@ -15,16 +15,21 @@ void Exchange::look_up() {
     if (changes_resource_) use.changes = plan_.cache.state->target(use.facts.key);
     return admit_request();
   }
-  const policy::CacheRequest request{.method = timeline_.text(timeline_.method),
-                                     .key = use.facts.key,
-                                     .fields = use.fields,
-                                     .demand = *use.facts.demand};
-  looked_up(plan_.cache.state->lookup(*plan_.cache.config, request, plan_.observes ? nullptr : &use.waiter, now_));
+  policy::CacheWaiter* const may_wait = plan_.observes ? nullptr : &use.waiter;
+  looked_up(plan_.cache.state->lookup(*plan_.cache.config, cache_request(), may_wait, now_));
+}
+
+/// What a cache is asked with; only while RequestReady is being taken, and only if the request takes part.
+policy::CacheRequest Exchange::cache_request() const noexcept {
+  return {.method = timeline_.text(timeline_.method),
+          .key = cache_->facts.key,
+          .fields = cache_->fields,
+          .demand = *cache_->facts.demand};
 }
 
 void Exchange::looked_up(CacheAnswer answer) {
-  const bool waited = std::exchange(waits_for_cache_, false);
-  if (waited) leave_cache_queue();
+  const bool waited = waits_for_cache_;
+  end_cache_wait();
   switch (answer.kind) {
     case CacheAnswer::Kind::bypass: break;
     case CacheAnswer::Kind::hit:
@@ -44,7 +49,7 @@ void Exchange::looked_up(CacheAnswer answer) {
       timeline_.cache = CacheShown::miss;
       stage_ = Stage::cache;
       waits_for_cache_ = true;
-      if (!waited) cache_->since = now_;
+      cache_->since = now_;
       return;
     case CacheAnswer::Kind::unsatisfiable:
       timeline_.cache = CacheShown::unsatisfiable;
@@ -57,39 +62,33 @@ void Exchange::looked_up(CacheAnswer answer) {
 }
 
 /// Notes how long another request's answer was waited for; nothing is held meanwhile.
-void Exchange::leave_cache_queue() noexcept {
-  waits_for_cache_ = false;
-  cache_->waiter.leave();
+void Exchange::end_cache_wait() noexcept {
+  if (!std::exchange(waits_for_cache_, false)) return;
   timeline_.queued += now_ - cache_->since;
   timeline_.waits.cache += now_ - cache_->since;
-  cache_->since = now_;
 }
 
 void Exchange::serve_cached(const Ending& ending) {
-  timeline_.status = cache_->hit.response->status();
-  end_ = ending;
-  replied_ = true;
-  retry_at_ = hedge_at_ = kNever;
-  give_up_fill();
-  leave_loop();
-  conclude(ending);
+  close_with(ending, cache_->hit.response->status());
   order(ServeCached{&cache_->hit, fallback_mark()});
 }
 
 /// Lets the cache copy an answer that is about to be relayed, or tells those who wait for it that it cannot.
 void Exchange::keep_or_give_up(const Attempt& answer) {
   if (!cache_) return;
-  const bool from_upstream = !answer.is_fallback && !answer.invented;
-  if (cache_->changes && from_upstream && answer.status < 400) plan_.cache.state->invalidate(*cache_->changes);
+  if (cache_->changes && !answer.invented && answer.status < 400) plan_.cache.state->invalidate(*cache_->changes);
   if (!cache_->fill) return;
-  const bool live = answer.state != State::held;
-  if (!live || !from_upstream || record(answer).fault != Fault::none) return give_up_fill();
+  const bool live = answer.state != State::held && !answer.invented;
+  if (!live || record(answer).fault != Fault::none) return leave_cache();
   order(
       StoreResponse{.id = answer.id, .fill = &cache_->fill, .config = plan_.cache.config, .took = now_ - answer.sent});
 }
 
-void Exchange::give_up_fill() noexcept {
-  if (cache_ && cache_->fill) cache_->fill.give_up(*plan_.cache.config, now_);
+/// Neither waits nor stores any more; whoever waits for this request's answer goes on alone.
+void Exchange::leave_cache() noexcept {
+  if (!cache_) return;
+  cache_->waiter.leave();
+  if (cache_->fill) cache_->fill.give_up(*plan_.cache.config, now_);
 }
 
 }  // namespace outrigger::exchange

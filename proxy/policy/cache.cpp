@@ -216,21 +216,22 @@ CacheAnswer Cache::resume(const CacheConfig& config, CacheWaiter& waiter, TimePo
 }
 
 CacheHit Cache::stale(const CacheConfig& config, const CacheFill& fill, TimePoint now) {
-  return fill ? stale(config, *fill.flight_->request, now) : CacheHit{};
+  return fill ? stale(config, fill.flight_->request->question(), now) : CacheHit{};
 }
 
 CacheHit Cache::stale(const CacheConfig& config, const CacheWaiter& waiter, TimePoint now) {
-  return waiter.request_ != nullptr ? stale(config, *waiter.request_, now) : CacheHit{};
+  return waiter.request_ != nullptr ? stale(config, waiter.request_->question(), now) : CacheHit{};
 }
 
-CacheHit Cache::stale(const CacheConfig& config, const KeptRequest& request, TimePoint now) {
-  CacheShard& shard = shard_of(request.hash);
+CacheHit Cache::stale(const CacheConfig& config, const CacheRequest& request, TimePoint now) {
+  const std::uint64_t hash = target(request.key);
+  CacheShard& shard = shard_of(hash);
   const std::lock_guard lock(shard.mutex);
-  const CacheTarget* known = shard.find(request.hash, request.key);
+  const CacheTarget* known = shard.find(hash, request.key);
   if (known == nullptr) return {};
   CacheDemand demand = request.demand;
   demand.max_stale = std::max(demand.max_stale, config.stale_if_error);
-  return find(config, shard, *known, request.fields.view(), demand, now);
+  return find(config, shard, *known, request.fields, demand, now);
 }
 
 // ---- storing ----------------------------------------------------------------------------------

@@ -186,6 +186,7 @@ class Cache {
   /// What may be served instead of a failure: an answer that is not older than good plus `stale_if_error`.
   CacheHit stale(const CacheConfig& config, const CacheFill& fill, TimePoint now);
   CacheHit stale(const CacheConfig& config, const CacheWaiter& waiter, TimePoint now);
+  CacheHit stale(const CacheConfig& config, const CacheRequest& request, TimePoint now);
 
   /// What an unsafe request keeps of its key, to invalidate it should it succeed (2xx or 3xx).
   std::uint64_t target(std::string_view key) const noexcept;
@@ -212,7 +213,6 @@ class Cache {
   CacheAnswer miss(const CacheConfig& config, CacheShard& shard, CacheTarget* known, std::uint64_t hash,
                    const CacheRequest& request, CacheWaiter* may_wait, TimePoint now);
   CacheFill launch(CacheShard& shard, CacheTarget* target, std::unique_ptr<KeptRequest> request, bool open);
-  CacheHit stale(const CacheConfig& config, const KeptRequest& request, TimePoint now);
   bool begin(CacheFlight& flight, const CacheConfig& config, const CacheHead& head, TimePoint now);
   bool append(CacheFlight& flight, const CacheConfig& config, std::string_view data) noexcept;
   CachedRef store(CacheFlight& flight, const CacheConfig& config, TimePoint now);

@@ -34,6 +34,10 @@ struct KeptRequest {
   CacheDemand demand;
   bool stores = false;     // a GET whose answer may be kept
   std::uint64_t mark = 0;  // the variant, as far as it was known
+
+  CacheRequest question() const noexcept {
+    return {.method = {}, .key = key, .fields = fields.view(), .demand = demand};
+  }
 };
 
 struct CacheTarget;

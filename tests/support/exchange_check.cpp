@@ -111,21 +111,26 @@ void ExchangeCheck::follow_faults() {
     const AttemptRecord& entry = timeline_.attempts[i];
     if (entry.injected_delay == Nanos{0} && entry.fault == Fault::none) return;  // its order is still to come
     if (entry.injected_delay == Nanos{0} && entry.fault == Fault::truncate) return;
+    from_account_ = true;
     perform(StartAttempt{.id = static_cast<AttemptId>(i),
                          .kind = entry.kind,
                          .upstream = entry.upstream,
                          .endpoint = endpoint_of(entry),
                          .n = entry.n,
                          .hedge = entry.hedge});
+    from_account_ = false;
     attempts_[i].kept_back = true;
+    follow_fault(i);
   }
-  for (std::size_t i = 0; i < attempts_.size(); ++i) {
-    Attempt& attempt = attempts_[i];
-    if (!attempt.kept_back) continue;
-    attempt.status = timeline_.attempts[i].status;
-    if (attempt.status != 0) exposure_ = std::max(exposure_, Exposure::partly_sent);
-    if (timeline_.attempts[i].ended && attempt.state != State::over) over(attempt, timeline_.attempts[i].reason);
-  }
+  for (std::size_t i = 0; i < attempts_.size(); ++i) follow_fault(i);
+}
+
+void ExchangeCheck::follow_fault(std::size_t i) {
+  Attempt& attempt = attempts_[i];
+  if (!attempt.kept_back) return;
+  attempt.status = timeline_.attempts[i].status;
+  if (attempt.status != 0) exposure_ = std::max(exposure_, Exposure::partly_sent);
+  if (timeline_.attempts[i].ended && attempt.state != State::over) over(attempt, timeline_.attempts[i].reason);
 }
 
 policy::EndpointId ExchangeCheck::endpoint_of(const AttemptRecord& entry) const {
@@ -223,7 +228,9 @@ void ExchangeCheck::check_start(const StartAttempt& order) {
   const bool has_rules = order.kind == AttemptKind::hedge || order.kind == AttemptKind::retry;
   require(!has_rules || time_left(now_, deadline_) > plan_.policy->deadline.min_remaining,
           "I5 an attempt starts with too little time left");
-  if (order.kind != AttemptKind::reconnect && !is_fallback && !plan_.observes) check_circuits(order);
+  // Of one that was kept from the edge its own end may already show in the circuit.
+  const bool asks_circuits = order.kind != AttemptKind::reconnect && !is_fallback && !plan_.observes;
+  if (asks_circuits && !from_account_) check_circuits(order);
   require(!attempts_.empty() || order.kind == AttemptKind::primary || is_fallback,
           "the first attempt is not a primary");
   require(attempts_.empty() || order.kind != AttemptKind::primary, "a second primary");
@@ -358,7 +365,9 @@ void ExchangeCheck::perform(const CloseDownstream&) {
 void ExchangeCheck::perform(const Reply& order) {
   require(!answered(), "I1 two answers");
   const bool invented = order.fixed != nullptr && order.fixed == &plan_.chaos.answer;
-  replaced_ = order.fixed != nullptr && order.fixed == &plan_.fallback.respond;
+  const bool invented_elsewhere =
+      invented && !attempts_.empty() && attempts_.back().elsewhere && attempts_.back().state != State::over;
+  replaced_ = (order.fixed != nullptr && order.fixed == &plan_.fallback.respond) || invented_elsewhere;
   require(order.status != 0 && (invented || replaced_ || order.status == info(order.why).status),
           "a reply bears the wrong status");
   require(replaced_ == !order.fallback.empty(), "a reply is marked wrongly");

@@ -103,6 +103,7 @@ class ExchangeCheck {
   void perform(const exchange::StoreResponse& order);
 
   void follow_faults();
+  void follow_fault(std::size_t i);
   policy::EndpointId endpoint_of(const exchange::AttemptRecord& entry) const;
   void check_start(const exchange::StartAttempt& order);
   void check_resend(const exchange::StartAttempt& order);
@@ -162,6 +163,7 @@ class ExchangeCheck {
   bool read_body_ = false;
   bool in_loop_ = false;
   bool committed_ = false;
+  bool from_account_ = false;  // an attempt that no order told of is being entered
   bool replied_ = false;
   bool replaced_ = false;  // by a fallback or a cache
   bool closed_ = false;

@@ -313,6 +313,7 @@ class Script {
     if (adaptive_) CHECK((adaptive_->in_flight() == 0 && adaptive_->queued() == 0));
     CHECK(elsewhere_state_.in_flight.load() == 0);
     if (cache_) CHECK(cache_->waiting() == 0);
+    for (const auto& circuit : circuits_) CHECK(circuit->probes_out() == 0);
     CHECK(exchange_->wakeup() == kNever);
   }
   Script(const Script&) = delete;
@@ -404,6 +405,29 @@ class Script {
     return bulkheads_[0]->admit(given_.bulkheads[0], priority, &waiter).answer;
   }
   std::size_t woken() const { return wakeups_.tickets.size(); }
+  policy::Cache& cache() { return *cache_; }
+  /// Asks the cache what this request asks it, as another request would.
+  policy::CacheAnswer ask_cache(Nanos when, policy::CacheWaiter* waiter = nullptr) {
+    const policy::CacheRequest request{.method = given_.facts.method,
+                                       .key = given_.facts.cache->key,
+                                       .fields = given_.facts.fields,
+                                       .demand = *given_.facts.cache->demand};
+    return cache_->lookup(*given_.cache_config, request, waiter, kStart + when);
+  }
+  /// The answer of another request arrives, with this head and an empty body.
+  bool store(policy::CacheFill& fill, Nanos when, const policy::CacheHead& head = stored_head()) {
+    const bool stores = fill.begin(*given_.cache_config, head, kStart + when);
+    if (stores) fill.finish(*given_.cache_config, true, kStart + when);
+    return stores;
+  }
+  void give_up(policy::CacheFill& fill, Nanos when) { fill.give_up(*given_.cache_config, kStart + when); }
+  static policy::CacheHead stored_head() { return {.status = 200, .terms = {.storable = true}, .length = 0}; }
+  /// From now on answers are still arriving when they are relayed, so that none is stored.
+  void answers_keep_coming() { stores_ = false; }
+  /// How many faults the experiment has been asked for.
+  std::uint64_t chaos_rolls() const { return chaos_->rolls(); }
+  /// The upstream of the fallback has no endpoint.
+  void empty_elsewhere() { elsewhere_set_ = {}; }
   /// The next request of the same policy, on the same states.
   void again() { again(given_.facts); }
   void again(const exchange::RequestFacts& facts) {
@@ -433,17 +457,16 @@ class Script {
     exchange_->on(kStart + when, fact, orders);
     for (const exchange::Action& order : orders) {
       if (const auto* start = std::get_if<exchange::StartAttempt>(&order)) forwarded_ = start->forward;
-      if (const auto* store = std::get_if<exchange::StoreResponse>(&order)) keep(*store, kStart + when);
+      if (const auto* kept = std::get_if<exchange::StoreResponse>(&order); kept != nullptr && stores_) {
+        policy::CacheHead head = stored_head();
+        head.status = timeline_.attempts[exchange::index(kept->id)].status;
+        store(*kept->fill, when, head);
+      }
     }
     std::string broken = check_->observe(kStart + when, fact, orders, *exchange_);
     if (broken.empty()) broken = ledger_->compare(set_);
     if (!broken.empty()) fail(where, "at " + show(when) + " ms, " + show(fact) + ": " + broken);
     return orders;
-  }
-  /// Stores an answer as the edge would: 200, an empty body, for the policy's time.
-  static void keep(const exchange::StoreResponse& order, TimePoint now) {
-    const policy::CacheHead head{.status = 200, .terms = {.storable = true}, .length = 0};
-    if (order.fill->begin(*order.config, head, now)) order.fill->finish(*order.config, true, now);
   }
   void equal(std::string_view what, Nanos when, const exchange::Event& fact, const std::string& is,
              std::string_view expected, Where where) {
@@ -494,6 +517,7 @@ class Script {
   std::optional<ExchangeCheck> check_;
   std::optional<exchange::Exchange> exchange_;
   std::optional<Nanos> forwarded_;
+  bool stores_ = true;
 };
 
 }  // namespace outrigger::test
