@@ -166,6 +166,7 @@ class Exchange {
   // Admission.
   void admit_request();
   void admit_primary();
+  Admission::Answer ask(policy::Counts stage, Holdings& holdings) noexcept;
   void admitted(Admission::Answer answer);
   std::optional<Refusal> admit_now(Clearance& clearance) noexcept;
   std::optional<Refusal> enter_request_circuits() noexcept;

@@ -41,12 +41,17 @@ const policy::RetryConfig& Exchange::retry() const noexcept {
 
 void Exchange::admit_request() {
   stage_ = Stage::request;
-  admitted(admission_.begin({.stage = policy::Counts::request,
-                             .priority = priority_,
-                             .deadline = deadline_.at,
-                             .may_wait = !plan_.observes,
-                             .observes = plan_.observes},
-                            keys_, request_holdings_, now_, local_.rng));
+  admitted(ask(policy::Counts::request, request_holdings_));
+}
+
+/// Asks all limits of a stage; who only observes does not wait.
+Admission::Answer Exchange::ask(policy::Counts stage, Holdings& holdings) noexcept {
+  return admission_.begin({.stage = stage,
+                           .priority = priority_,
+                           .deadline = deadline_.at,
+                           .may_wait = !plan_.observes,
+                           .observes = plan_.observes},
+                          keys_, holdings, now_, local_.rng);
 }
 
 /// Only the first attempt waits for limits; an open circuit spares it that.
@@ -54,12 +59,7 @@ void Exchange::admit_primary() {
   const auto refused = plan_.observes ? std::nullopt : ask_circuits(AttemptKind::primary);
   if (refused) return refuse(*refused, '8');
   stage_ = Stage::primary;
-  admitted(admission_.begin({.stage = policy::Counts::attempt,
-                             .priority = priority_,
-                             .deadline = deadline_.at,
-                             .may_wait = !plan_.observes,
-                             .observes = plan_.observes},
-                            keys_, clearance_.holdings, now_, local_.rng));
+  admitted(ask(policy::Counts::attempt, clearance_.holdings));
 }
 
 void Exchange::admitted(Admission::Answer answer) {

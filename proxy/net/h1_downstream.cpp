@@ -481,11 +481,23 @@ void H1Downstream::write_body(std::string_view data, bool end, std::string_view 
   check_delivered();
 }
 
-void H1Downstream::send_reply(const exchange::Reply& reply) {
+/// Where an answer that is there as a whole is written.
+Buffer& H1Downstream::begin_whole() {
   answer_framing_ = http::Framing::content_length;
   if (closes()) keep_alive_ = false;
-  Buffer& text = loop().out;
-  text.clear();
+  loop().out.clear();
+  return loop().out;
+}
+
+void H1Downstream::end_whole() {
+  answer_complete_ = true;
+  write(std::array{loop().out.view()});
+  loop().out.clear();
+  check_delivered();
+}
+
+void H1Downstream::send_reply(const exchange::Reply& reply) {
+  Buffer& text = begin_whole();
   std::optional<std::uint64_t> retry_after;
   if (reply.retry_after) {
     retry_after = static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::seconds>(*reply.retry_after).count());
@@ -506,26 +518,17 @@ void H1Downstream::send_reply(const exchange::Reply& reply) {
                              .extra = own_fields({}, {})},
                             text);
   }
-  answer_complete_ = true;
-  write(std::array{text.view()});
-  text.clear();
-  check_delivered();
+  end_whole();
 }
 
 void H1Downstream::send_cached(const policy::CacheHit& hit, std::string_view fallback) {
-  answer_framing_ = http::Framing::content_length;
-  if (closes()) keep_alive_ = false;
-  Buffer& text = loop().out;
-  text.clear();
+  Buffer& text = begin_whole();
   http::FieldList fields;
   for (const Field& field : hit.response->fields()) fields.push(field, http::identify_field(field.name));
   const std::string age = std::to_string(std::chrono::duration_cast<std::chrono::seconds>(hit.age).count());
   fields.push({"Age", age}, http::FieldId::other);
   write_whole(hit.response->status(), fields, hit.response->body(), {.fallback = fallback}, text);
-  answer_complete_ = true;
-  write(std::array{text.view()});
-  text.clear();
-  check_delivered();
+  end_whole();
 }
 
 void H1Downstream::write_fixed(const exchange::Reply& reply, Buffer& text) {

@@ -111,6 +111,8 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   // Writing.
   void refuse_head(Reason why);
   void refuse(Reason why);
+  Buffer& begin_whole();
+  void end_whole();
   void write_fixed(const exchange::Reply& reply, Buffer& text);
   void write_whole(std::uint16_t status, http::FieldList& fields, std::string_view body, const AnswerMarks& marks,
                    Buffer& text);
