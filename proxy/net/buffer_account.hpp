@@ -4,9 +4,13 @@
 // together stay below `limits.buffer_memory`. Beyond it nothing fails: a new body streams without being replayable, a
 // response is left unread instead of kept. One shared counter per kind, touched only by requests that keep bytes.
 //
+// Requests under way come before what is kept for later ones: an eighth is theirs alone, and what others hold of it is
+// asked back (`excess`).
+//
 // Threads: any. A charge may overshoot the limit by what other workers charge in the same instant.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -26,11 +30,16 @@ class BufferAccount {
 
   void set_limit(std::uint64_t limit) noexcept { limit_.store(limit, std::memory_order_relaxed); }
 
-  /// Charges `bytes` if they fit below the limit with all that is charged.
+  /// Charges `bytes` if they fit below the limit with all that is charged; a cache's also leave the reserve free.
   bool charge(BufferKind kind, std::uint64_t bytes) noexcept {
-    if (used() + static_cast<std::int64_t>(bytes) > limit()) return false;
+    const std::int64_t most = kind == BufferKind::cache ? limit() - reserve() : limit();
+    if (used() + static_cast<std::int64_t>(bytes) > most) return false;
     add(kind, static_cast<std::int64_t>(bytes));
     return true;
+  }
+  /// By how much all that is charged reaches into the reserve; what caches hold of that is to go.
+  std::uint64_t excess() const noexcept {
+    return static_cast<std::uint64_t>(std::max<std::int64_t>(used() - (limit() - reserve()), 0));
   }
   /// Whether anything more may be kept.
   bool room() const noexcept { return used() < limit(); }
@@ -43,6 +52,7 @@ class BufferAccount {
   }
 
  private:
+  std::int64_t reserve() const noexcept { return limit() / 8; }
   std::int64_t limit() const noexcept { return static_cast<std::int64_t>(limit_.load(std::memory_order_relaxed)); }
   std::int64_t used() const noexcept {
     std::int64_t sum = 0;

@@ -33,7 +33,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr Nanos kQuietPoll = std::chrono::milliseconds{20};
-constexpr Nanos kCircuitTick = std::chrono::milliseconds{10};
+constexpr Nanos kStateTick = std::chrono::milliseconds{10};
 
 std::string make_instance(const config::Config& config) {
   if (config.instance) return *config.instance;
@@ -135,7 +135,7 @@ int Server::run() {
     worker->start();
   }
   stage_ = Stage::serving;
-  tick_circuits();
+  tick_states();
   const std::string ready = ready_line();
   log_.control().write(telemetry::LogLevel::info, "ready",
                        {{"version", kVersion}, {"instance", instance_}, {"workers", std::int64_t{worker_count_}}});
@@ -334,7 +334,7 @@ void Server::publish(std::shared_ptr<const config::Snapshot> next, config::Chaos
   config_levels_.generation = next->generation;
   account_.set_limit(next->config.buffer_memory_bytes);
   config::take_effect(*next, net::steady_now());
-  tick_circuits();
+  tick_states();
   watch_chaos();
   log_chaos();
   auto waiting = std::make_shared<std::size_t>(workers_.size());
@@ -348,14 +348,19 @@ void Server::publish(std::shared_ptr<const config::Snapshot> next, config::Chaos
   }
 }
 
-/// Circuits move by the clock alone too, so that what is shown of them is true without traffic.
-void Server::tick_circuits() {
-  if (snapshot_->circuits.empty()) return;
+/// Circuits move by the clock alone too, so that what is shown of them is true without traffic; caches give way to the
+/// bodies of requests under way.
+void Server::tick_states() {
+  if (snapshot_->circuits.empty() && snapshot_->caches.empty()) return;
   const TimePoint now = net::steady_now();
   for (const auto& [name, circuit] : snapshot_->circuits) circuit.state->tick(circuit.config, now, rng_);
-  clock_.expires_after(kCircuitTick);
+  std::uint64_t excess = account_.excess();
+  for (const auto& [key, cache] : snapshot_->caches) {
+    if (excess != 0) excess -= std::min(excess, cache.state->shed(excess));
+  }
+  clock_.expires_after(kStateTick);
   clock_.async_wait([this](const net::error_code& error) {
-    if (!error) tick_circuits();
+    if (!error) tick_states();
   });
 }
 

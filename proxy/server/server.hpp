@@ -102,7 +102,7 @@ class Server final : private admin::AdminBackend {
   void log_chaos();
   nlohmann::ordered_json effective_config() const;
 
-  void tick_circuits();
+  void tick_states();
   void begin_drain(bool at_once, bool then_exit);
   void close_listeners();
   void wait_for_quiet();

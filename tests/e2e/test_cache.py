@@ -38,6 +38,22 @@ class Stored(Caching):
         state = rig.proxy.json("/policies/t.Op")["state"]["cache"]
         self.assertEqual((state["entries"], state["waiting"]), (1, 0))
 
+    def test_what_is_stored_gives_way_to_the_bodies_of_requests_under_way(self):
+        hold = threading.Event()
+        self.addCleanup(hold.set)
+        rig = self.rig(lambda request: Answer(hold=hold) if request.target == "/hold" else answer(body=bytes(60_000)),
+                       limits={"buffer_memory": "1MiB"},
+                       policy={"cache": {}, "retry": {"replay_buffer": "1MiB"}})
+        for i in range(14):
+            rig.fetch("GET", f"/{i}")
+        self.assertGreater(rig.metric("buffer_bytes", kind="cache"), 14 * 60_000)
+        uploading = rig.client().ask("PUT", "/hold", body=bytes(120_000))
+        self.becomes(lambda: rig.metric("buffer_bytes", kind="replay"), 120_000)
+        most = 1024 * 1024 * 7 // 8 - 120_000
+        self.becomes(lambda: 0 < rig.metric("buffer_bytes", kind="cache") <= most, True)
+        hold.set()
+        self.assertEqual(uploading.response().status, 200)
+
     def test_head_is_answered_from_what_a_get_stored(self):
         rig = self.cached(lambda _request: answer())
         rig.fetch()

@@ -22,6 +22,17 @@ TEST_SUITE("net") {
     CHECK(account.used(BufferKind::held) == 41);
   }
 
+  TEST_CASE("caches leave a reserve to requests under way, and what reaches into it is asked back") {
+    BufferAccount account{800};
+    CHECK(account.charge(BufferKind::cache, 700));
+    CHECK_FALSE(account.charge(BufferKind::cache, 1));
+    CHECK(account.excess() == 0);
+    CHECK(account.charge(BufferKind::replay, 100));
+    CHECK(account.excess() == 100);
+    account.add(BufferKind::cache, -100);
+    CHECK(account.excess() == 0);
+  }
+
   TEST_CASE("what must be kept is counted beyond the limit, and then nothing else is admitted") {
     BufferAccount account{100};
     account.add(BufferKind::held, 150);
