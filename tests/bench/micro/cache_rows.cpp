@@ -17,11 +17,6 @@ namespace {
 using namespace outrigger::policy;
 using namespace std::chrono_literals;
 
-struct EnoughMemory final : CacheMemory {
-  bool take(std::uint64_t) noexcept override { return true; }
-  void give_back(std::uint64_t) noexcept override {}
-};
-
 constexpr std::string_view kKey = "http://payments.internal:9001/v1/charges/42?expand=customer";
 constexpr std::array kFields = {Field{"Host", "payments.internal:9001"},
                                 Field{"User-Agent", "checkout/1.2"},

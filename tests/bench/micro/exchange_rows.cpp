@@ -92,6 +92,24 @@ class Service {
     plan_.hedge = {.config = &hedge_config_, .trigger = &*trigger_, .budget = plan_.budget};
   }
   void classifier() { plan_.classifier = &rules_; }
+  /// Asked about every answer, and for none of them.
+  void fallback() {
+    fallback_config_.exhausted = true;
+    plan_.fallback.config = &fallback_config_;
+  }
+  /// Rolled for every attempt, and nothing befalls any.
+  void chaos() {
+    chaos_config_.delay.emplace();
+    chaos_config_.abort.emplace();
+    plan_.chaos.config = &chaos_config_;
+    plan_.chaos.state = &chaos_;
+    for (Worker& worker : workers_) worker.facts.chaos = true;
+  }
+  /// The requests take no part: a miss keeps a copy of its request, which is not the exchange's cost.
+  void cache() {
+    plan_.cache = {.name = "payments.Charge", .config = &cache_config_, .state = &cache_};
+    for (Worker& worker : workers_) worker.facts.cache = CacheFacts{"http://payments/v1/charges/42", std::nullopt};
+  }
 
   void plain_request(Turn turn) {
     Worker& worker = workers_[turn.worker];
@@ -190,6 +208,12 @@ class Service {
   policy::HedgeConfig hedge_config_;
   std::optional<policy::HedgeTrigger> trigger_;
   policy::Classifier rules_ = sample_rules();
+  policy::FallbackConfig fallback_config_;
+  policy::ChaosConfig chaos_config_;
+  policy::Chaos chaos_;
+  EnoughMemory memory_;
+  policy::CacheConfig cache_config_;
+  policy::Cache cache_{wakeups_, memory_, 1};
 
   Plan plan_;
   std::array<Worker, kWorkers> workers_;
@@ -209,7 +233,10 @@ constexpr std::array kProtections = {Protection{"deadline", &Service::deadline},
                                      Protection{"adaptive limit", &Service::adaptive_limit},
                                      Protection{"circuit", &Service::circuit},
                                      Protection{"hedge trigger", &Service::hedge},
-                                     Protection{"classifier", &Service::classifier}};
+                                     Protection{"classifier", &Service::classifier},
+                                     Protection{"fallback", &Service::fallback},
+                                     Protection{"cache, not taken part in", &Service::cache},
+                                     Protection{"chaos, no fault", &Service::chaos}};
 
 }  // namespace
 

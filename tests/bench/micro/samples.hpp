@@ -12,6 +12,7 @@
 #include "proxy/base/header_view.hpp"
 #include "proxy/base/rng.hpp"
 #include "proxy/base/wakeups.hpp"
+#include "proxy/policy/cached_response.hpp"
 #include "proxy/policy/classifier.hpp"
 #include "proxy/policy/rate_limit.hpp"
 #include "tests/bench/micro/bench.hpp"
@@ -66,6 +67,11 @@ inline std::array<Padded<Rng>, kWorkers> two_rngs() { return {Padded<Rng>{Rng{1}
 
 struct NobodyWaits final : Wakeups {
   void wake(const Ticket&) noexcept override {}
+};
+
+struct EnoughMemory final : policy::CacheMemory {
+  bool take(std::uint64_t) noexcept override { return true; }
+  void give_back(std::uint64_t) noexcept override {}
 };
 
 }  // namespace outrigger::bench
