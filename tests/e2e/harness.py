@@ -124,6 +124,7 @@ class Proxy:
         self._said = b""
         self._timelines = None
         self.listeners, self.admin = {}, None
+        self.main = "main"  # the listener that a client connects to unless it says otherwise
 
     def write(self, config):
         """Replaces the configuration file in one step, as an editor or a ConfigMap would."""
@@ -148,7 +149,7 @@ class Proxy:
 
     @property
     def address(self):
-        return self.listeners["main"]
+        return self.listeners[self.main]
 
     def stderr(self):
         with open(self._stderr, encoding="utf-8", errors="replace") as errors:
@@ -252,8 +253,8 @@ class Rig:
     def up(self):
         return self.ups[0]
 
-    def client(self, listener="main", **more):
-        client = Client(self.proxy.listeners[listener], **more)
+    def client(self, listener=None, **more):
+        client = Client(self.proxy.listeners[listener or self.proxy.main], **more)
         self._clients.append(client)
         return client
 
@@ -322,17 +323,21 @@ class EndToEnd(unittest.TestCase):
         ups = servers if servers is not None else [Upstream(each) for each in (script, *more_scripts)]
         proxy = self.start(settings(endpoints or [up.name for up in ups], **config), descriptors=descriptors,
                            arguments=("run", "--config", "{config}", *flags))
+        return self.before(ups, proxy)
+
+    def before(self, ups, proxy, number=signal.SIGTERM):
+        """The rig of a started proxy once it is ready; the signal is what ends it."""
         rig = Rig(proxy, ups)
-        self.addCleanup(self._close, rig)
+        self.addCleanup(self._close, rig, number)
         proxy.wait_ready()
         return rig
 
-    def _close(self, rig):
+    def _close(self, rig, number):
         rig.close_clients()
         try:
             if rig.proxy.process.poll() is None:
                 self.at_rest(rig)
-                rig.proxy.stop()
+                rig.proxy.stop(number=number)
         finally:
             for upstream in rig.ups:
                 upstream.close()

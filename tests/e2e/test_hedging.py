@@ -1,0 +1,98 @@
+"""What hedging is for: to be rid of the slowest answers of an upstream that is now and then slow, for little more load.
+
+Clients and upstream run on one event loop, so that the figures are those of the proxy and not of threads that wait for
+each other.
+"""
+import asyncio
+import collections
+import random
+import time
+import unittest
+
+from harness import EndToEnd
+
+FAST, SLOW, SHARE = 0.040, 0.800, 0.02  # seconds, seconds, and how many answers are slow
+CLIENTS, WARM_UP, REQUESTS = 24, 300, 1500
+REQUEST = b"GET / HTTP/1.1\r\nHost: rig.test\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+# The last resort of a busy machine, where many answers are late at once: no more than a twentieth is sent twice.
+BUDGET = {"type": "window", "max_rate": "5%", "min_per_second": 0}
+HEDGE = {"trigger": "p95", "min_samples": 50, "budget": BUDGET}
+
+Figures = collections.namedtuple("Figures", "p50 p99 attempts")
+
+
+class Server(asyncio.Protocol):
+    """Answers each request in its time, which is drawn for it."""
+
+    def __init__(self, draw, connections):
+        self._draw = draw
+        self._connections = connections
+        self._seen = b""
+
+    def connection_made(self, transport):
+        self._transport = transport
+        self._connections.append(transport)
+
+    def data_received(self, data):
+        self._seen += data
+        if self._seen.endswith(b"\r\n\r\n"):
+            self._seen = b""
+            asyncio.get_running_loop().call_later(SLOW if self._draw() < SHARE else FAST, self._answer)
+
+    def _answer(self):
+        if not self._transport.is_closing():
+            self._transport.write(ANSWER)
+
+
+async def ask(address, count):
+    """The times that `count` requests took, sent by all clients together."""
+    left = iter(range(count))
+    times = []
+
+    async def client():
+        reader, writer = await asyncio.open_connection(*address)
+        for _ in left:
+            begun = time.monotonic()
+            writer.write(REQUEST)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(2)
+            times.append(time.monotonic() - begun)
+            assert head.startswith(b"HTTP/1.1 200 "), head
+        writer.close()
+        await writer.wait_closed()
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return sorted(times)
+
+
+class Tail(EndToEnd):
+    def measured(self, policy):
+        return asyncio.run(self._measured(policy))
+
+    async def _measured(self, policy):
+        loop, draw = asyncio.get_running_loop(), random.Random(7).random
+        connections = []
+        servers = [await loop.create_server(lambda: Server(draw, connections), "127.0.0.1", 0) for _ in range(2)]
+        rig = self.rig(servers=[], endpoints=["%s:%d" % server.sockets[0].getsockname() for server in servers],
+                       policy=policy)
+        await ask(rig.proxy.address, WARM_UP)
+        before = rig.metric("attempts_total")
+        times = await ask(rig.proxy.address, REQUESTS)
+        attempts = rig.metric("attempts_total") - before
+        for each in (*servers, *connections):
+            each.close()
+        await asyncio.sleep(0)
+        return Figures(times[len(times) // 2], times[len(times) * 99 // 100], attempts / REQUESTS)
+
+    def test_a_twentieth_more_attempts_takes_the_slowest_percents_off(self):
+        plain, hedged = self.measured({}), self.measured({"hedge": HEDGE})
+        print("; ".join(f"{name}: p50 {1000 * figures.p50:.0f} ms, p99 {1000 * figures.p99:.0f} ms, "
+                        f"{figures.attempts:.3f} attempts per request"
+                        for name, figures in (("without", plain), ("with hedges", hedged))), flush=True)
+        self.assertGreaterEqual(plain.p99, 5 * hedged.p99)
+        self.assertLessEqual(hedged.attempts, 1.06 * plain.attempts)
+
+
+if __name__ == "__main__":
+    unittest.main()
