@@ -17,7 +17,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr TimePoint kStart{1h};
-constexpr int kRounds = 20'000;
+constexpr int kRounds = 50'000;
 
 BudgetConfig of(BudgetType type) {
   BudgetConfig config;
@@ -30,15 +30,15 @@ BudgetConfig of(BudgetType type) {
 TEST_SUITE("race") {
   TEST_CASE("a token bucket gives every token once") {
     BudgetConfig config = of(BudgetType::token_bucket);
-    config.capacity = 1000;
+    config.capacity = 200'000;  // so many that the threads are sure to meet
     Budget budget{config, kThreads};
     std::atomic<int> taken{0};
     race([&](std::uint32_t) {
-      for (int i = 0; i < 2000; ++i) {
+      for (int i = 0; i < 100'000; ++i) {
         if (budget.admit(config, 1, kStart)) taken.fetch_add(1);
       }
     });
-    CHECK(taken.load() == 1000);
+    CHECK(taken.load() == 200'000);
     CHECK(budget.extras_in_flight() == 0);
   }
 
@@ -51,7 +51,7 @@ TEST_SUITE("race") {
     race([&](std::uint32_t thread) {
       for (int i = 0; i < kRounds; ++i) {
         // Each clock is late by its own amount; together they see 1002 milliseconds begin.
-        const TimePoint now = kStart + i * 50us - thread * 700us;
+        const TimePoint now = kStart + i * 20us - thread * 700us;
         if (budget.admit(config, 1, now)) taken.fetch_add(1);
       }
     });
@@ -63,7 +63,7 @@ TEST_SUITE("race") {
     BudgetConfig config = of(BudgetType::success_credit);
     config.capacity = 1'000'000;  // never full again, so that no credit is lost at the brim
     Budget budget{config, kThreads};
-    while (budget.available(config, kStart) > 100'000) static_cast<void>(budget.admit(config, 1, kStart));
+    while (budget.available(config, kStart) > 500'000) static_cast<void>(budget.admit(config, 1, kStart));
     const double before = budget.available(config, kStart);
     std::atomic<int> taken{0};
     race([&](std::uint32_t) {
@@ -83,7 +83,7 @@ TEST_SUITE("race") {
     std::atomic<int> taken{0};
     race([&](std::uint32_t thread) {
       for (int i = 0; i < kRounds; ++i) {
-        if (budget.admit(config, 1, kStart + i * 50us + thread * 1us)) taken.fetch_add(1);
+        if (budget.admit(config, 1, kStart + i * 20us + thread * 1us)) taken.fetch_add(1);
       }
     });
     CHECK(taken.load() <= 101);
