@@ -332,7 +332,7 @@ class EndToEnd(unittest.TestCase):
         proxy.wait_ready()
         return rig
 
-    def _close(self, rig, number):
+    def _close(self, rig, number=signal.SIGTERM):
         rig.close_clients()
         try:
             if rig.proxy.process.poll() is None:
