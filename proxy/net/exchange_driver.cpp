@@ -234,7 +234,8 @@ void ExchangeDriver::connected(Attempt& a, bool reused) {
 /// A copy goes out once, behind the first attempt that was sent as a whole.
 void ExchangeDriver::request_sent(Attempt& a) {
   feed(exchange::RequestSent{a.id});
-  if (!mirror_ || timeline_.attempts[exchange::index(a.id)].kind == exchange::AttemptKind::fallback) return;
+  const bool instead = a.elsewhere || timeline_.attempts[exchange::index(a.id)].kind == exchange::AttemptKind::fallback;
+  if (!mirror_ || instead) return;
   std::unique_ptr<Mirror> mirror = std::move(mirror_);
   if (!has_body_) return Mirror::send(std::move(mirror), tail_of(a), {}, {});
   if (body_.complete() && body_.replayable()) {

@@ -20,6 +20,7 @@
 #include "proxy/net/edge.hpp"
 #include "proxy/net/exchange_driver.hpp"
 #include "proxy/net/h1_downstream.hpp"
+#include "proxy/server/cache_memory.hpp"
 #include "tests/support/loop_rig.hpp"
 #include "tests/support/peer.hpp"
 
@@ -34,13 +35,15 @@ struct EdgeConfig {
   std::string rest = {};
   std::size_t endpoints = 1;
   std::optional<std::string> mirror = {};  // of the route, to the upstream `copy`
+  std::optional<std::string> copy = {};    // further keys of that upstream, which is there without a mirror, too
 
+  bool has_copy() const { return mirror || copy; }
   std::string text() const {
-    const std::string copy = mirror ? "  copy: {endpoints: ['127.0.0.1:2'], connect_timeout: 3s}\n" : "";
+    const std::string second = "  copy: {endpoints: ['127.0.0.1:2'], connect_timeout: 3s" + copy.value_or("") + "}\n";
     const std::string to_copy = mirror ? ", mirror: {upstream: copy" + *mirror + "}" : "";
     return "version: 1\ninstance: rig\nlisteners:\n- {name: in, listen: '127.0.0.1:0'" + listener +
-           "}\nupstreams:\n  up: {endpoints: ['127.0.0.1:1']" + upstream + "}\n" + copy + "routes:\n- {upstream: up" +
-           route + to_copy + "}\n" + rest;
+           "}\nupstreams:\n  up: {endpoints: ['127.0.0.1:1']" + upstream + "}\n" + (has_copy() ? second : "") +
+           "routes:\n- {upstream: up" + route + to_copy + "}\n" + rest;
   }
 };
 
@@ -75,13 +78,15 @@ class EdgeRig : public LoopRig {
 
   /// Puts a configuration in force, as a reload does; the endpoints stay.
   void use(const EdgeConfig& config) {
-    const config::LoadResult loaded = config::load_text(config.text(), "rig.yaml");
+    const config::LoadResult loaded =
+        config::load_text(config.text(), "rig.yaml", config::process_environment, config::Accept::known);
+    CAPTURE(config.text());
     REQUIRE(loaded.ok());
     std::vector<config::ResolvedEndpoint> endpoints;
     for (const auto& door : doors) endpoints.push_back({door->address().text, 1});
     std::vector<std::vector<config::ResolvedEndpoint>> resolved{endpoints};
-    if (config.mirror) resolved.push_back({{copy_door.address().text, 1}});
-    auto built = config::build_snapshot(loaded.config, "rig", ++generation_, resolved, registry_);
+    if (config.has_copy()) resolved.push_back({{copy_door.address().text, 1}});
+    auto built = config::build_snapshot(loaded.config, "rig", ++generation_, resolved, registry_, {.allowed = true});
     const auto snapshot = std::get<std::shared_ptr<const config::Snapshot>>(built);
     const config::UpstreamConfig& upstream = snapshot->config.upstreams.front();
 
@@ -211,6 +216,11 @@ class EdgeRig : public LoopRig {
     return edge.in_flight() == 0 && kept_bytes() == 0 && attempts_in_flight() == 0 &&
            upstream_row().active.value() == 0 && view().rows.front().policy->in_flight.value() == 0;
   }
+  /// Wakes all whose waiting has come to an end.
+  void wake_all() {
+    for (const Ticket& ticket : std::exchange(woken_.tickets, {})) edge.wake(ticket, false);
+    settle();
+  }
   std::int64_t clients() const { return process.downstream_connections.load(); }
 
   net::ProcessState process;
@@ -223,7 +233,14 @@ class EdgeRig : public LoopRig {
   Door front_;
   telemetry::Log log_{{.level = telemetry::LogLevel::error}, 1, &net::wall_now_us};
   telemetry::TimelineStore timelines_;
-  config::StateRegistry registry_{1};
+  /// Notes who is woken, until `wake_all`.
+  struct Woken final : Wakeups {
+    void wake(const Ticket& ticket) noexcept override { tickets.push_back(ticket); }
+    std::vector<Ticket> tickets;
+  };
+  Woken woken_;
+  server::CacheMemory memory_{account};
+  config::StateRegistry registry_{1, {woken_, memory_, [] { return std::uint64_t{42}; }}};
   std::uint64_t generation_ = 0;
   std::vector<net::Ref<net::ConnectionPool>> pools_;
   const net::Ref<net::ConnectionPool> copy_pool_{

@@ -101,4 +101,45 @@ TEST_SUITE("net") {
     CHECK(retrying.allocations(kGet, kAnswer) == 0);
     CHECK(retrying.allocations(kPost, kAnswer) == 0);
   }
+
+  TEST_CASE("an answer from the cache allocates nothing") {
+    EdgeRig rig{
+        {.upstream = ", idle_timeout: 10m", .rest = "policies: {default: {cache: {ttl: 1h, vary: [Accept]}}}\n"}, 16};
+    Peer client = rig.client_with(kGet);
+    Peer upstream = rig.upstream();
+    rig.head(upstream);
+    upstream.send(kAnswer);
+    rig.settle();
+    client.take();
+    int answered = 0;
+    const auto serve = [&] {
+      client.send(kGet);
+      const std::uint64_t before = allocations();
+      rig.pass(1ms);
+      const std::uint64_t made = allocations() - before;
+      answered += client.take().ends_with("{\"name\":\"a\"}");
+      return made;
+    };
+    for (int minute = 0; minute < 2; ++minute) {
+      for (int i = 0; i < 100; ++i) serve();
+      rig.pass(1min);
+    }
+    serve();
+    answered = 0;
+    std::uint64_t counted = 0;
+    for (int i = 0; i < 1000; ++i) counted += serve();
+    CHECK(counted == 0);
+    CHECK(answered == 1000);
+    CHECK(upstream.take().empty());
+  }
+
+  TEST_CASE("a policy of all blocks allocates nothing, as long as none of them has to act") {
+    WarmPath all{
+        "chaos_enabled: true\npolicies: {default: {overall_timeout: 2s, retry: {max_attempts: 3}, hedge: {delay: 1s},"
+        " circuit: {consecutive_failures: 5}, bulkhead: {max_concurrent: 10}, rate_limit: {requests: 1000000},"
+        " adaptive_limit: {}, adaptive_throttle: {}, fallback: {when: [exhausted], respond: {status: 200}},"
+        " chaos: {delay: {probability: 0, fixed: 1ms}}}}\n"};
+    CHECK(all.allocations(kGet, kAnswer) == 0);
+    CHECK(all.allocations(kPost, kAnswer) == 0);
+  }
 }

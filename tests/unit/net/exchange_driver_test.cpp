@@ -748,4 +748,205 @@ TEST_SUITE("net") {
     CHECK(rig.message(client).ends_with("\r\nok"));
     CHECK(rig.at_rest());
   }
+
+  // ---- fallbacks and faults -----------------------------------------------------------------
+
+  TEST_CASE("a prepared response is sent instead of a failure, marked, and the connection goes on") {
+    EdgeRig rig{{.listener = ", debug_headers: true",
+                 .rest = "policies: {default: {fallback: {when: [exhausted], respond: {status: 203, headers: {X-Plan: "
+                         "b}, body: 'plan b'}}}}\n"}};
+    for (const bool head_only : {false, true}) {
+      Peer client = rig.client_with(head_only ? "HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n" : kGet);
+      if (head_only) {
+        rig.doors[0]->close();
+      } else {
+        Peer upstream = rig.upstream();
+        rig.head(upstream);
+        upstream.send(kBusyClose);
+      }
+      const std::string head = rig.head(client);
+      CHECK(head.starts_with("HTTP/1.1 203 "));
+      CHECK(has(head, "\r\nX-Plan: b\r\n"));
+      CHECK(has(head, "\r\nContent-Length: 6\r\n"));
+      CHECK(has(head, head_only ? "\r\nX-Outrigger-Fallback: connect_refused\r\n"
+                                : "\r\nX-Outrigger-Fallback: http_503\r\n"));
+      CHECK(has(head, "\r\nX-Outrigger-Attempts: 1\r\n"));
+      CHECK(client.take() == (head_only ? "" : "plan b"));
+      CHECK_FALSE(client.ended());
+      CHECK(rig.at_rest());
+    }
+  }
+
+  TEST_CASE("a prepared response to a request whose body is still to come ends the connection") {
+    EdgeRig rig{{.rest = "policies: {default: {rate_limit: {requests: 1, per: 1h}, fallback: {when: [rate_limited], "
+                         "respond: {status: 200, body: 'plan b'}}}}\n"}};
+    Peer first = rig.client_with(kGet);
+    Peer upstream = rig.upstream();
+    rig.head(upstream);
+    upstream.send(kOk);
+    rig.settle();
+    Peer client = rig.client_with(kPost + "Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n");
+    const std::string got = rig.get_all(client);
+    CHECK(got.starts_with("HTTP/1.1 200 OK\r\n"));
+    CHECK(has(got, "\r\nConnection: close\r\n"));
+    CHECK(has(got, "\r\nX-Outrigger-Fallback: rate_limited\r\n"));
+    CHECK(got.ends_with("plan b"));
+  }
+
+  TEST_CASE("the upstream of a fallback gets the same request under its own host, and its answer goes out marked") {
+    const std::string when = "policies: {default: {fallback: {when: [exhausted], upstream: copy}}}\n";
+    for (const std::string& host : {std::string{}, std::string{", host: plan.b"}}) {
+      for (const bool chunked : {false, true}) {
+        CAPTURE(host);
+        CAPTURE(chunked);
+        EdgeRig rig{{.rest = when, .copy = host}};
+        const std::string put = "PUT /a?q=1 HTTP/1.1\r\nHost: h\r\nX-Request-Id: r\r\nX-A: b\r\n";
+        Peer client = rig.client_with(put + (chunked ? "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+                                                     : "Content-Length: 4\r\n\r\nbody"));
+        Peer upstream = rig.upstream();
+        const std::string first = rig.get(upstream, chunked ? "\r\n0\r\n\r\n" : "\r\n\r\nbody");
+        upstream.send(kBusy);
+        Peer other = rig.copy();
+        std::string second = rig.get(other, chunked ? "\r\n0\r\n\r\n" : "\r\n\r\nbody");
+        CHECK(has(first, "\r\nHost: h\r\n"));
+        CHECK(has(second, host.empty() ? "\r\nHost: h\r\n" : "\r\nHost: plan.b\r\n"));
+        CHECK(has(second, "\r\nX-A: b\r\n"));
+        CHECK(second.starts_with("PUT /a?q=1 HTTP/1.1\r\n"));
+        CHECK(has(second, chunked ? "\r\n\r\n4\r\nbody\r\n0\r\n\r\n" : "\r\n\r\nbody"));
+        other.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nplan b");
+        const std::string got = rig.message(client);
+        CHECK(has(got, "\r\nX-Outrigger-Fallback: http_503\r\n"));
+        CHECK(got.ends_with("plan b"));
+        CHECK(rig.timeline("r").outcome == exchange::RequestOutcome::fallback);
+        // Both connections are used again, under the right hosts.
+        client.send(kGet);
+        CHECK(has(rig.head(upstream), "\r\nHost: h\r\n"));
+        upstream.send(kBusy);
+        CHECK(has(rig.head(other), host.empty() ? "\r\nHost: h\r\n" : "\r\nHost: plan.b\r\n"));
+        other.send(kOk);
+        CHECK(rig.message(client).ends_with("ok"));
+      }
+    }
+  }
+
+  TEST_CASE("a fallback's attempt that met a dead idle connection is made again under the same host") {
+    EdgeRig rig{
+        {.rest = "policies: {default: {fallback: {when: [exhausted], upstream: copy}}}\n", .copy = ", host: b"}};
+    rig.doors[0]->close();
+    Peer client = rig.client_with(kGet);
+    Peer other = rig.copy();
+    rig.head(other);
+    other.send(kOk);
+    rig.message(client);
+    client.send(kGet);
+    rig.head(other);
+    other.close();
+    Peer fresh = rig.copy();
+    CHECK(has(rig.head(fresh), "\r\nHost: b\r\n"));
+    fresh.send(kOk);
+    CHECK(has(rig.message(client), "\r\nX-Outrigger-Fallback: connect_refused\r\n"));
+  }
+
+  TEST_CASE("where the fallback's upstream does no better, the answer that was kept is relayed whole") {
+    enum class Other { fails, goes, is_not_there };
+    for (const Other how : {Other::fails, Other::goes, Other::is_not_there}) {
+      for (const std::size_t size : {4u, 200'000u}) {
+        CAPTURE(static_cast<int>(how));
+        CAPTURE(size);
+        EdgeRig rig{{.rest = "policies: {default: {fallback: {when: [exhausted], upstream: copy}}}\n", .copy = ""}};
+        const std::string body(size, 'x');
+        Peer client = rig.client_with(kGet);
+        Peer upstream = rig.upstream();
+        rig.head(upstream);
+        if (how == Other::is_not_there) rig.copy_door.close();
+        std::string answer = "HTTP/1.1 503 Busy\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n" + body;
+        answer.erase(0, upstream.send_some(answer));
+        if (how != Other::is_not_there) {
+          Peer other = rig.copy();
+          rig.head(other);
+          if (how == Other::fails) other.send("HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\noh");
+        }
+        std::string got;
+        REQUIRE(rig.until([&] {
+          answer.erase(0, upstream.send_some(answer));
+          got += client.take();
+          return got.size() > size && got.ends_with(body);
+        }));
+        CHECK(status_of(got) == "HTTP/1.1 503 Busy");
+        CHECK_FALSE(has(got, "X-Outrigger-Fallback"));
+      }
+    }
+  }
+
+  TEST_CASE("an answer that is cut short on purpose has half of what was there, and its end is no good one") {
+    const std::string config =
+        "chaos_enabled: true\npolicies: {default: {chaos: {abort: {probability: 1, kind: truncate}}}}\n";
+    for (const bool old : {false, true}) {
+      for (const bool chunked : {false, true}) {
+        for (const bool in_parts : {false, true}) {
+          CAPTURE(old);
+          CAPTURE(chunked);
+          CAPTURE(in_parts);
+          EdgeRig rig{{.rest = config}};
+          Peer client = rig.client_with(old ? "GET /a HTTP/1.0\r\nX-Request-Id: r\r\n\r\n" : kGet);
+          Peer upstream = rig.upstream();
+          rig.head(upstream);
+          const std::string framing = chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "Content-Length: 6\r\n\r\n";
+          const std::string body = chunked ? "6\r\nabcdef\r\n0\r\n\r\n" : "abcdef";
+          upstream.send("HTTP/1.1 200 OK\r\n" + framing + (in_parts ? "" : body));
+          const std::string got = rig.get_all(client);
+          CHECK(status_of(got) == "HTTP/1.1 200 OK");
+          CHECK(got.ends_with("\r\n0\r\n\r\n") == false);
+          CHECK_FALSE(has(got, "abcd"));
+          CHECK(has(got, "abc") == !in_parts);
+          if (old && chunked) CHECK(client.was_reset());
+          CHECK(rig.at_rest());
+          const exchange::Timeline account = rig.timeline("r");
+          CHECK(account.reason == Reason::closed_early);
+          CHECK(account.attempts[0].fault == exchange::Fault::truncate);
+        }
+      }
+    }
+  }
+
+  TEST_CASE("an answer without a body cannot be cut short") {
+    EdgeRig rig{
+        {.rest = "chaos_enabled: true\npolicies: {default: {chaos: {abort: {probability: 1, kind: truncate}}}}\n"}};
+    Peer client = rig.client_with("HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n");
+    Peer upstream = rig.upstream();
+    rig.head(upstream);
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n");
+    CHECK(status_of(rig.head(client)) == "HTTP/1.1 200 OK");
+    rig.settle();
+    CHECK_FALSE(client.ended());
+  }
+
+  TEST_CASE("an injected answer has no body, asks no upstream, and leaves the connection in order") {
+    EdgeRig rig{
+        {.rest = "chaos_enabled: true\npolicies: {default: {chaos: {abort: {probability: 1, status: 418}}}}\n"}};
+    Peer client = rig.client_with(kGet);
+    const std::string head = rig.head(client);
+    CHECK(head.starts_with("HTTP/1.1 418 "));
+    CHECK(has(head, "\r\nContent-Length: 0\r\n"));
+    CHECK(rig.no_upstream());
+    client.send(kGet);
+    CHECK(rig.head(client).starts_with("HTTP/1.1 418 "));
+    Peer poster = rig.client_with(kPost + "Content-Length: 1000\r\n\r\nsome");
+    CHECK(has(rig.get_all(poster), "\r\nConnection: close\r\n"));
+  }
+
+  TEST_CASE("a request is delayed on purpose, body and all, and then sent as if nothing had been") {
+    EdgeRig rig{
+        {.rest = "chaos_enabled: true\npolicies: {default: {chaos: {delay: {probability: 1, fixed: 100ms}}}}\n"}};
+    Peer client = rig.client_with(kPost + "Content-Length: 4\r\n\r\nbo");
+    rig.settle();
+    rig.pass(50ms);
+    client.send("dy");
+    CHECK(rig.no_upstream());
+    rig.pass(50ms);
+    Peer upstream = rig.upstream();
+    rig.get(upstream, "\r\n\r\nbody");
+    upstream.send(kOk);
+    CHECK(rig.message(client).ends_with("ok"));
+  }
 }

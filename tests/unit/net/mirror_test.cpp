@@ -340,6 +340,24 @@ TEST_SUITE("net") {
     CHECK(rig.timeline("r").attempts.size() == 3);
   }
 
+  TEST_CASE("a request that only the fallback's upstream got is not copied, be it by a reconnect") {
+    EdgeRig rig{mirrored("", "policies: {default: {fallback: {when: [exhausted], upstream: copy}}}\n")};
+    rig.doors[0]->close();
+    Peer client = rig.client_with(kGet);
+    Peer other = rig.copy();
+    rig.head(other);
+    other.send(kOk);
+    rig.message(client);
+    client.send(kGet);
+    rig.head(other);
+    other.close();
+    Peer fresh = rig.copy();
+    CHECK(rig.head(fresh).find("X-Outrigger-Mirror") == std::string::npos);
+    CHECK(rig.no_copy());
+    fresh.send(kOk);
+    rig.message(client);
+  }
+
   TEST_CASE("the dice decide, and a fraction of 0 is never") {
     EdgeRig rig{mirrored(", fraction: 25%, max_in_flight: 1000")};
     Peer client = rig.client();
