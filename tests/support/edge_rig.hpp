@@ -78,8 +78,7 @@ class EdgeRig : public LoopRig {
 
   /// Puts a configuration in force, as a reload does; the endpoints stay.
   void use(const EdgeConfig& config) {
-    const config::LoadResult loaded =
-        config::load_text(config.text(), "rig.yaml", config::process_environment, config::Accept::known);
+    const config::LoadResult loaded = config::load_text(config.text(), "rig.yaml", config::process_environment);
     CAPTURE(config.text());
     REQUIRE(loaded.ok());
     std::vector<config::ResolvedEndpoint> endpoints;
