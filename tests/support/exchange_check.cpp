@@ -314,7 +314,7 @@ void ExchangeCheck::perform(const StartAttempt& order) {
 void ExchangeCheck::perform(const AbortAttempt& order) {
   Attempt* attempt = live(order.id);
   if (attempt == nullptr) return broken("an attempt is aborted that is not running");
-  over(*attempt, abort_reason(*attempt));
+  over(*attempt, abort_reason(*attempt, order));
 }
 
 void ExchangeCheck::perform(const HoldResponse& order) {
@@ -521,10 +521,12 @@ void ExchangeCheck::leave_loop() {
 }
 
 /// Why the exchange aborts an attempt now, as far as the fact tells.
-std::optional<Reason> ExchangeCheck::abort_reason(const Attempt& attempt) const {
+std::optional<Reason> ExchangeCheck::abort_reason(const Attempt& attempt, const AbortAttempt& order) const {
   if (downstream_) return downstream_;
   if (answering_) return Reason::hedge_lost;
   if (now_ >= max_duration_at_) return Reason::max_duration;
+  // An answer that comes after the deadline and before the tick that tells of it may win or come to nothing.
+  if (answering_ && now_ >= deadline_) return order.why;
   if (now_ >= deadline_) return Reason::overall_timeout;
   return attempt.state == State::connecting ? Reason::connect_timeout : Reason::attempt_timeout;
 }

@@ -127,7 +127,7 @@ class ExchangeCheck {
   void enter_loop();
   void leave_loop();
   std::vector<exchange::BudgetRef> budgets() const;
-  std::optional<Reason> abort_reason(const Attempt& attempt) const;
+  std::optional<Reason> abort_reason(const Attempt& attempt, const exchange::AbortAttempt& order) const;
   const policy::RetryConfig* retry() const { return plan_.policy->retry ? &*plan_.policy->retry : nullptr; }
   bool resendable() const { return idempotent_ || (retry() != nullptr && retry()->non_idempotent); }
 
