@@ -63,12 +63,21 @@ def serve(port, books):
     book = os.open(books, os.O_WRONLY | os.O_APPEND)
     dice = random.Random()
 
+    def write_down(request):
+        os.write(book, f"{request.method} {request.get('X-Request-Id')}\n".encode())
+
     def execute(request):
         # As the answer begins, which is when the whole request is there.
-        os.write(book, f"{request.method} {request.get('X-Request-Id')}\n".encode())
+        write_down(request)
         yield b"done" + b"." * dice.choice((0, 100, 40_000))
 
-    serving = Upstream(lambda request: Answer(body=execute(request), framing="chunked"), port=Port(port))
+    def answer(request):
+        if dice.random() > 0.02:
+            return Answer(body=execute(request), framing="chunked")
+        write_down(request)  # it is executed, and nobody ever hears of it
+        return Answer(hold=threading.Event())
+
+    serving = Upstream(answer, port=Port(port))
     print("ready", flush=True)
     signal.pause()
     serving.close()
