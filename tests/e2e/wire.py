@@ -38,8 +38,8 @@ class Malformed(Exception):
 class Port:
     """A loopback port that stays ours while nothing listens on it, so that connecting is refused, not misdirected."""
 
-    def __init__(self):
-        self._claim = self._socket(0)
+    def __init__(self, number=0):
+        self._claim = self._socket(number)
         self.address = self._claim.getsockname()
         self.name = "%s:%d" % self.address
 
