@@ -557,10 +557,10 @@ std::optional<Reason> ExchangeCheck::abort_reason(const Attempt& attempt, const 
   if (downstream_) return downstream_;
   // An answer that is invented on a tick comes among the time limits of the others.
   if (inventing_ && order.why == Reason::hedge_lost) return order.why;
-  if (answering_) return Reason::hedge_lost;
-  if (now_ >= max_duration_at_) return Reason::max_duration;
   // An answer that comes after the deadline and before the tick that tells of it may win or come to nothing.
   if (answering_ && now_ >= deadline_) return order.why;
+  if (answering_) return Reason::hedge_lost;
+  if (now_ >= max_duration_at_) return Reason::max_duration;
   if (now_ >= deadline_) return Reason::overall_timeout;
   return attempt.state == State::connecting ? Reason::connect_timeout : Reason::attempt_timeout;
 }
