@@ -26,6 +26,10 @@ void read_bulkhead(Block& block, policy::BulkheadConfig& bulkhead);
 void read_adaptive_limit(Block& block, policy::AdaptiveLimitConfig& limit);
 void read_adaptive_throttle(Block& block, policy::AdaptiveThrottleConfig& throttle);
 
+// The `tls` block of a listener or an upstream; nullopt where there is none.
+std::optional<ListenerTlsConfig> read_listener_tls(Block& block);
+std::optional<UpstreamTlsConfig> read_upstream_tls(Block& block);
+
 // Blocks of a policy.
 void read_instances(Block& block, const Config& config, PolicyConfig& policy);  // circuit ... adaptive_throttle
 void read_hedge(Block& block, policy::HedgeConfig& hedge);                      // all but its budget

@@ -59,10 +59,12 @@ class Builder {
     snapshot_.endpoint_sets.resize(configs.size());
     for (std::size_t i = 0; i < configs.size(); ++i) {
       policy::EndpointSet& set = snapshot_.endpoint_sets[i];
+      auto& hosts = snapshot_.endpoint_hosts.emplace_back();
       for (const ResolvedEndpoint& endpoint : resolved[i]) {
         auto state = registry_.endpoint(configs[i].name, endpoint.address);
         set.endpoints.push_back({endpoint.address, endpoint.weight, state.get()});
         set.total_weight += endpoint.weight;
+        hosts.push_back(endpoint.host);
         snapshot_.endpoint_states.push_back(std::move(state));
       }
       snapshot_.upstreams.push_back({.name = registry_.intern(configs[i].name),
@@ -284,6 +286,15 @@ std::string content_of(const Config& config) {
   std::string content = dump(config);
   for (const auto& policy : config.policies) {
     if (policy.second.fallback) content += policy.second.fallback->respond.body;
+  }
+  const auto add = [&content](const auto& tls) {
+    for (const FileConfig* file : files_of(tls)) content += file->text;
+  };
+  for (const ListenerConfig& listener : config.listeners) {
+    if (listener.tls) add(*listener.tls);
+  }
+  for (const UpstreamConfig& upstream : config.upstreams) {
+    if (upstream.tls) add(*upstream.tls);
   }
   return content;
 }

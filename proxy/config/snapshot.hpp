@@ -23,10 +23,11 @@
 
 namespace outrigger::config {
 
-/// An endpoint after name resolution: a numeric address with port.
+/// An endpoint after name resolution: a numeric address with port, or a Unix socket.
 struct ResolvedEndpoint {
   std::string address;
   std::uint32_t weight = 1;
+  std::string host = {};  // as the configuration names it
 };
 
 /// Where copies of a route's requests go. No request waits for them, so a bulkhead without a queue is all that bounds
@@ -96,7 +97,8 @@ struct Snapshot {
   std::vector<std::string_view> listener_names;  // interned, in the order of the configuration
 
   // What the rows above point to.
-  std::vector<policy::EndpointSet> endpoint_sets;  // by upstream
+  std::vector<policy::EndpointSet> endpoint_sets;        // by upstream
+  std::vector<std::vector<std::string>> endpoint_hosts;  // beside them, as the configuration names each
   std::vector<std::shared_ptr<policy::EndpointState>> endpoint_states;
   // By name of the instance; only what a route's policy refers to. A circuit of a scope has its upstream and endpoint
   // behind its name, a shadow its policy in front of it.

@@ -27,9 +27,10 @@ std::string_view trace_id_of(const http::FieldList& fields) noexcept {
 
 }  // namespace
 
-H1Downstream::H1Downstream(Edge& edge, int descriptor, const ListenerInfo& listener, std::string peer)
+H1Downstream::H1Downstream(Edge& edge, int descriptor, const ListenerInfo& listener, std::string peer,
+                           std::unique_ptr<TlsSession> tls)
     : edge_(edge),
-      transport_(new Transport(edge.loop.poller, descriptor, *this)),
+      transport_(new Transport(edge.loop.poller, descriptor, *this, std::move(tls))),
       info_(listener),
       peer_(std::move(peer)),
       decoder_(http::ChunkLimits{}) {
@@ -228,15 +229,18 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
 
   const auto deadline = http::incoming_deadline(fields, plan.accept);
   const Priority priority = priority_of(fields, plan.priority);
+  const TlsSession* const tls = transport_->tls();
   const http::RequestForward forward{.instance = snapshot.instance,
                                      .path = target->path,
                                      .query = target->query,
                                      .authority = target->authority,
                                      .host = plan.host,
                                      .client_ip = peer_,
+                                     .client_certificate = tls != nullptr ? tls->peer() : std::string_view{},
+                                     .scheme = tls != nullptr ? "https" : "http",
                                      .request_id = request_id(),
                                      .priority = to_string(priority),
-                                     .trusted = info_.trusted};
+                                     .trusted = info_.local || listener().trusted_hops > 0};
   const std::uint64_t replay = plan.plan.policy->retry ? plan.plan.policy->retry->replay_buffer_bytes
                                                        : policy::RetryConfig{}.replay_buffer_bytes;
   const bool has_key = !plan.idempotency_key.empty() && !http::is_idempotent(head.method) &&
@@ -285,13 +289,13 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
 Priority H1Downstream::priority_of(const http::FieldList& fields, std::optional<Priority> fixed) const noexcept {
   if (fixed) return *fixed;
   const auto asked = fields.find(http::FieldId::x_request_priority);
-  if (!asked || !edge_.view->listeners[info_.index]->trust_priority) return Priority::standard;
+  if (!asked || !listener().trust_priority) return Priority::standard;
   return parse_priority(*asked).value_or(Priority::standard);
 }
 
 /// Whom limits by address count: the peer, or whom trusted proxies in front of us say they had.
 std::string_view H1Downstream::client_ip(const http::FieldList& fields) const noexcept {
-  const std::uint32_t hops = edge_.view->listeners[info_.index]->trusted_hops;
+  const std::uint32_t hops = listener().trusted_hops;
   return hops == 0 ? std::string_view{peer_} : http::forwarded_for(fields, hops).value_or(peer_);
 }
 
@@ -401,7 +405,7 @@ std::span<const Field> H1Downstream::own_fields(std::string_view fallback, Heade
   if (!fallback.empty()) own_fields_.push_back({"X-Outrigger-Fallback", fallback});
   edge_.rate_limits.show(driver_ != nullptr ? driver_->rate_limits() : exchange::RateLimitsShown{}, theirs);
   for (const Field& field : edge_.rate_limits.fields()) own_fields_.push_back(field);
-  if (edge_.view->listeners[info_.index]->debug_headers) add_debug_fields();
+  if (listener().debug_headers) add_debug_fields();
   return {own_fields_.begin(), own_fields_.size()};
 }
 

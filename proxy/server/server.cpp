@@ -63,21 +63,46 @@ telemetry::LogConfig log_config(const config::Config& config, const ServerOption
   return log;
 }
 
+std::vector<net::SocketAddress> addresses_of(const config::HostPort& address) {
+  if (address.path.empty()) return net::resolve(address.host, address.port);
+  return {*net::parse_address(config::to_string(address))};
+}
+
 std::vector<std::vector<config::ResolvedEndpoint>> resolve_all(const config::Config& config,
                                                                telemetry::LogWriter& log) {
   std::vector<std::vector<config::ResolvedEndpoint>> all;
   for (const config::UpstreamConfig& upstream : config.upstreams) {
     auto& endpoints = all.emplace_back();
     for (const config::EndpointConfig& endpoint : upstream.endpoints) {
-      const auto addresses = net::resolve(endpoint.address.host, endpoint.address.port);
+      const auto addresses = addresses_of(endpoint.address);
       if (addresses.empty()) {
         log.write(telemetry::LogLevel::warn, "an endpoint's name does not resolve",
                   {{"upstream", upstream.name}, {"endpoint", config::to_string(endpoint.address)}});
       }
-      for (const net::SocketAddress& address : addresses) endpoints.push_back({address.text, endpoint.weight});
+      for (const net::SocketAddress& address : addresses) {
+        endpoints.push_back({.address = address.text, .weight = endpoint.weight, .host = endpoint.address.host});
+      }
     }
   }
   return all;
+}
+
+std::shared_ptr<const net::TlsContexts> build_tls(const config::Config& config, std::vector<std::string>& errors) {
+  config::Diagnostics wrong;
+  auto contexts = net::build_tls(config, wrong);
+  for (const config::Diagnostic& diagnostic : wrong) errors.push_back(config::to_string(diagnostic));
+  return contexts;
+}
+
+std::vector<telemetry::CertificateLevels> expiries(const config::Config& config, const net::TlsContexts& tls) {
+  std::vector<telemetry::CertificateLevels> levels;
+  const auto add = [&levels](const net::TlsContext* context, std::string listener, std::string upstream) {
+    if (context == nullptr || !context->expires()) return;
+    levels.push_back({std::move(listener), std::move(upstream), static_cast<double>(*context->expires())});
+  };
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) add(tls.listeners[i].get(), config.listeners[i].name, "");
+  for (std::size_t i = 0; i < config.upstreams.size(); ++i) add(tls.upstreams[i].get(), "", config.upstreams[i].name);
+  return levels;
 }
 
 void raise_descriptor_limit() {
@@ -118,7 +143,8 @@ int Server::run() {
   }
   watch_signals();
   std::vector<std::string> errors;
-  snapshot_ = build(first_config_, {}, resolve_all(first_config_, log_.control()), errors);
+  tls_ = build_tls(first_config_, errors);
+  if (tls_) snapshot_ = build(first_config_, {}, resolve_all(first_config_, log_.control()), errors);
   if (!snapshot_) {
     for (const std::string& error : errors) std::cerr << "outrigger: " << error << '\n';
     return 1;
@@ -131,7 +157,7 @@ int Server::run() {
   if (!open_admin()) return 1;
   log_.start();
   for (auto& worker : workers_) {
-    worker->use(snapshot_);
+    worker->use(snapshot_, tls_);
     worker->start();
   }
   stage_ = Stage::serving;
@@ -168,7 +194,7 @@ void Server::make_workers() {
 bool Server::open_listeners() {
   for (std::size_t i = 0; i < first_config_.listeners.size(); ++i) {
     const config::ListenerConfig& listener = first_config_.listeners[i];
-    const auto addresses = net::resolve(listener.listen.host, listener.listen.port);
+    const auto addresses = addresses_of(listener.listen);
     std::string error = "the address does not resolve";
     std::vector<int> descriptors;
     if (!addresses.empty()) descriptors = net::open_listeners(addresses.front(), worker_count_, error);
@@ -176,15 +202,16 @@ bool Server::open_listeners() {
       std::cerr << "outrigger: listener " << listener.name << ": cannot listen on " << error << '\n';
       return false;
     }
-    const bool local = addresses.front().is_loopback();
+    const bool local = addresses.front().is_local();
+    if (!listener.listen.path.empty()) socket_files_.emplace_back(listener.listen.path);
     std::atomic<std::int64_t>& connections = listener_connections_.emplace_back(0);
     for (std::uint32_t w = 0; w < worker_count_; ++w) {
-      workers_[w]->listen(descriptors[w], {.index = i,
-                                           .name = registry_.intern(listener.name),
-                                           .row = metrics_.listener_row(w, listener.name),
-                                           .connections = &connections,
-                                           .local = local,
-                                           .trusted = local || listener.trusted_hops > 0});
+      workers_[w]->listen(w < descriptors.size() ? descriptors[w] : -1, {.index = i,
+                                                                         .name = registry_.intern(listener.name),
+                                                                         .row = metrics_.listener_row(w, listener.name),
+                                                                         .connections = &connections,
+                                                                         .local = local,
+                                                                         .alone = descriptors.size() < worker_count_});
     }
     listening_.push_back(net::bound_address(descriptors.front()).text);
   }
@@ -227,6 +254,7 @@ void Server::make_export() {
     }
     return levels;
   };
+  sources.certificates = [this] { return expiries(snapshot_->config, *tls_); };
   sources.policies = [this] { return levels_of(*snapshot_, net::steady_now()); };
   sources.buffer_bytes = [this] {
     std::vector<telemetry::KindValue> values;
@@ -293,6 +321,8 @@ void Server::reload(std::function<void(admin::ReloadResult)> done) {
   }
   if (errors.empty()) errors = unchangeable(loaded.config);
   std::shared_ptr<const config::Snapshot> next;
+  std::shared_ptr<const net::TlsContexts> tls;
+  if (errors.empty()) tls = build_tls(loaded.config, errors);
   config::ChaosOrders orders = chaos_orders_;
   std::vector<std::string> ended;
   if (errors.empty()) {
@@ -321,6 +351,7 @@ void Server::reload(std::function<void(admin::ReloadResult)> done) {
   for (const std::string& policy : ended) {
     log_.control().write(telemetry::LogLevel::warn, "ordered faults ended with the reload", {{"policy", policy}});
   }
+  tls_ = std::move(tls);
   publish(std::move(next), std::move(orders), [done = std::move(done)](std::uint64_t generation) {
     done({true, generation, {}});
   });
@@ -339,8 +370,8 @@ void Server::publish(std::shared_ptr<const config::Snapshot> next, config::Chaos
   log_chaos();
   auto waiting = std::make_shared<std::size_t>(workers_.size());
   for (auto& worker : workers_) {
-    worker->post([this, w = worker.get(), next, waiting, done] {
-      w->use(next);
+    worker->post([this, w = worker.get(), next, tls = tls_, waiting, done] {
+      w->use(next, tls);
       net::asio::post(io_, [waiting, done, next] {
         if (--*waiting == 0) done(next->generation);
       });
@@ -382,7 +413,10 @@ void Server::watch_signals() {
 void Server::on_signal(int signal) {
   if (signal == SIGHUP) return reload([](const admin::ReloadResult&) {});
   if (signal == SIGUSR1) return log_.reopen();
-  if (exit_when_drained_) std::_Exit(128 + signal);
+  if (exit_when_drained_) {
+    socket_files_.clear();  // nothing else is cleared up
+    std::_Exit(128 + signal);
+  }
   begin_drain(signal == SIGINT, true);
 }
 
@@ -420,6 +454,7 @@ void Server::wait_for_quiet() {
   const TimePoint now = net::steady_now();
   const bool over = now >= grace_ends_;
   if (over || in_flight() == 0) {
+    socket_files_.clear();
     for (auto& worker : workers_) worker->post([w = worker.get()] { w->stop_listening(); });
     if (over || process_.downstream_connections.load(std::memory_order_relaxed) == 0) return stop_workers();
   }
@@ -524,7 +559,8 @@ std::optional<std::string> Server::policy_json(std::string_view key) {
 }
 
 std::string Server::validate(std::string_view yaml) {
-  const config::LoadResult loaded = config::load_text(yaml, "body");
+  config::LoadResult loaded = config::load_text(yaml, "body");
+  if (loaded.ok()) std::ranges::move(net::check_tls(loaded.config), std::back_inserter(loaded.diagnostics));
   ordered_json errors = ordered_json::array();
   ordered_json warnings = ordered_json::array();
   for (const config::Diagnostic& diagnostic : loaded.diagnostics) {

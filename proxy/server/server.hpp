@@ -26,6 +26,7 @@
 #include "proxy/config/load.hpp"
 #include "proxy/config/snapshot.hpp"
 #include "proxy/net/asio.hpp"
+#include "proxy/net/socket_file.hpp"
 #include "proxy/server/cache_memory.hpp"
 #include "proxy/server/mailbox_wakeups.hpp"
 #include "proxy/server/worker.hpp"
@@ -123,9 +124,11 @@ class Server final : private admin::AdminBackend {
   CacheMemory cache_memory_{account_};
   config::StateRegistry registry_;
   std::shared_ptr<const config::Snapshot> snapshot_;
+  std::shared_ptr<const net::TlsContexts> tls_;  // of the snapshot's configuration
   config::ChaosOrders chaos_orders_;
   Worker::Workers workers_;
   std::vector<std::string> listening_;  // the addresses that were bound, by listener
+  std::vector<net::SocketFile> socket_files_;
   std::unique_ptr<telemetry::PrometheusExport> export_;
   std::unique_ptr<admin::AdminServer> admin_;
   struct Signals;
