@@ -26,6 +26,10 @@ void read_bulkhead(Block& block, policy::BulkheadConfig& bulkhead);
 void read_adaptive_limit(Block& block, policy::AdaptiveLimitConfig& limit);
 void read_adaptive_throttle(Block& block, policy::AdaptiveThrottleConfig& throttle);
 
+// Blocks about messages (load_messages.cpp).
+void read_respond(Block& block, RespondConfig& respond);
+void read_route_edits(Block& block, RouteConfig& route);  // rewrite, request_headers, response_headers
+
 // Blocks of a policy.
 void read_instances(Block& block, const Config& config, PolicyConfig& policy);  // circuit ... adaptive_throttle
 void read_hedge(Block& block, policy::HedgeConfig& hedge);                      // all but its budget
