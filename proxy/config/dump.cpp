@@ -99,9 +99,31 @@ ordered_json to_json(const UpstreamConfig& upstream) {
   return out;
 }
 
+ordered_json to_json(const HeaderEditsConfig& edits) {
+  ordered_json out = ordered_json::object();
+  for (const auto& [name, value] : edits.set) out["set"][name] = value;
+  for (const auto& [name, value] : edits.add) out["add"][name] = value;
+  if (!edits.remove.empty()) out["remove"] = edits.remove;
+  return out;
+}
+
+void add_edits(const RouteConfig& route, ordered_json& out) {
+  if (route.rewrite.path) out["rewrite"]["path"] = *route.rewrite.path;
+  if (route.rewrite.prefix) out["rewrite"]["prefix"] = *route.rewrite.prefix;
+  if (route.rewrite.host) out["rewrite"]["host"] = *route.rewrite.host;
+  if (!route.request_headers.empty()) out["request_headers"] = to_json(route.request_headers);
+  if (!route.response_headers.empty()) out["response_headers"] = to_json(route.response_headers);
+}
+
 ordered_json to_json(const RouteConfig& route) {
-  ordered_json out = {{"match", to_json(route.match)}, {"policy", route.policy}, {"upstream", route.upstream}};
+  ordered_json out = {{"match", to_json(route.match)}, {"policy", route.policy}};
+  if (route.respond) {
+    out["respond"] = to_json(*route.respond);
+  } else {
+    out["upstream"] = route.upstream;
+  }
   if (route.priority) out["priority"] = to_string(*route.priority);
+  add_edits(route, out);
   if (route.mirror) {
     out["mirror"] = {{"upstream", route.mirror->upstream},
                      {"fraction", route.mirror->fraction},

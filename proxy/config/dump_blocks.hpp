@@ -10,6 +10,7 @@
 namespace outrigger::config {
 
 nlohmann::ordered_json to_json(const http::RouteMatch& match);
+nlohmann::ordered_json to_json(const RespondConfig& respond);
 nlohmann::ordered_json to_json(const policy::BudgetConfig& budget);
 nlohmann::ordered_json to_json(const policy::CircuitConfig& circuit);
 nlohmann::ordered_json to_json(const policy::RateLimitConfig& limit);

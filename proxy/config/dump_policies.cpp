@@ -93,17 +93,6 @@ ordered_json to_json(const policy::PriorityThresholds& thresholds) {
   return out;
 }
 
-ordered_json to_json(const RespondConfig& respond) {
-  ordered_json out = {{"status", respond.status}, {"headers", ordered_json::object()}};
-  for (const auto& [name, value] : respond.headers) out["headers"][name] = value;
-  if (respond.body_file.empty()) {
-    out["body"] = respond.body;
-  } else {
-    out["body_file"] = respond.body_file;
-  }
-  return out;
-}
-
 /// Reasons and statuses in one list, as they are written.
 ordered_json words_of(const policy::ReasonSet& reasons, const policy::StatusSet& statuses) {
   ordered_json out = format_reasons(reasons);
@@ -171,6 +160,17 @@ ordered_json to_json(const policy::ClassifierRule& rule) {
 }
 
 }  // namespace
+
+ordered_json to_json(const RespondConfig& respond) {
+  ordered_json out = {{"status", respond.status}, {"headers", ordered_json::object()}};
+  for (const auto& [name, value] : respond.headers) out["headers"][name] = value;
+  if (respond.body_file.empty()) {
+    out["body"] = respond.body;
+  } else {
+    out["body_file"] = respond.body_file;
+  }
+  return out;
+}
 
 ordered_json to_json(const policy::BudgetConfig& budget) {
   using policy::BudgetType;

@@ -30,6 +30,10 @@ void read_adaptive_throttle(Block& block, policy::AdaptiveThrottleConfig& thrott
 std::optional<ListenerTlsConfig> read_listener_tls(Block& block);
 std::optional<UpstreamTlsConfig> read_upstream_tls(Block& block);
 
+// Blocks about messages (load_messages.cpp).
+void read_respond(Block& block, RespondConfig& respond);
+void read_route_edits(Block& block, RouteConfig& route);  // rewrite, request_headers, response_headers
+
 // Blocks of a policy.
 void read_instances(Block& block, const Config& config, PolicyConfig& policy);  // circuit ... adaptive_throttle
 void read_hedge(Block& block, policy::HedgeConfig& hedge);                      // all but its budget

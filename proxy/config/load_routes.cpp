@@ -86,14 +86,25 @@ void read_mirror(Block& block, RouteConfig& route) {
   block.integer("max_in_flight", mirror.max_in_flight, {1, 100'000});
 }
 
+/// An upstream, or an answer of the route's own.
+void read_destination(Block& block, RouteConfig& route) {
+  const auto respond = block.take("respond");
+  if (!respond) {
+    block.require("upstream");
+  } else if (block.has("upstream")) {
+    block.findings().error(respond->place, respond->path, "a route has an upstream or an answer of its own, not both");
+  }
+  block.text("upstream", route.upstream);
+  if (respond) block.inner(*respond, "respond", [&](Block& answer) { read_respond(answer, route.respond.emplace()); });
+}
+
 void read_route(Block& block, RouteConfig& route) {
   route.at = block.findings().position(block.place());
   block.block("match", "match", [&](Block& match) { read_match(match, route.match); });
   block.text("policy", route.policy);
-  // A route that answers by itself has no upstream; that it cannot do so yet is told once.
-  if (!block.has("respond")) block.require("upstream");
-  block.text("upstream", route.upstream);
+  read_destination(block, route);
   read_priority(block, route);
+  read_route_edits(block, route);
   block.block("mirror", "mirror", [&](Block& mirror) { read_mirror(mirror, route); });
 }
 

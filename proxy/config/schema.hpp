@@ -148,10 +148,38 @@ struct MirrorConfig {
   std::uint32_t max_in_flight = 100;
 };
 
+/// An answer that is written in the configuration.
+struct RespondConfig {
+  std::uint16_t status = 0;
+  std::vector<std::pair<std::string, std::string>> headers;  // in the order of the file
+  std::string body;
+  std::string body_file;  // where `body` was read from; empty: it was written in place
+};
+
+/// What of a request's target is sent instead of what came.
+struct RewriteConfig {
+  std::optional<std::string> path;    // instead of the whole path; the query stays
+  std::optional<std::string> prefix;  // instead of the route's path_prefix
+  std::optional<std::string> host;
+};
+
+/// Fields that a route changes in a head on its way through.
+struct HeaderEditsConfig {
+  std::vector<std::pair<std::string, std::string>> set;  // in the order of the file, as below
+  std::vector<std::pair<std::string, std::string>> add;
+  std::vector<std::string> remove;
+
+  bool empty() const noexcept { return set.empty() && add.empty() && remove.empty(); }
+};
+
 struct RouteConfig {
   http::RouteMatch match;
   std::string policy = "default";
-  std::string upstream;
+  std::string upstream;                  // empty: the route answers by itself
+  std::optional<RespondConfig> respond;  // instead of an upstream
+  RewriteConfig rewrite;
+  HeaderEditsConfig request_headers;
+  HeaderEditsConfig response_headers;
   std::optional<Priority> priority;  // absent: the request's own, else standard
   std::optional<MirrorConfig> mirror;
   SourcePosition at;
@@ -191,14 +219,6 @@ using AdaptiveLimitRef = InstanceRef<policy::AdaptiveLimitConfig>;
 using AdaptiveThrottleRef = InstanceRef<policy::AdaptiveThrottleConfig>;
 
 inline constexpr std::size_t kMaxInstances = 4;  // of one kind in a policy
-
-/// An answer that is written in the configuration.
-struct RespondConfig {
-  std::uint16_t status = 0;
-  std::vector<std::pair<std::string, std::string>> headers;  // in the order of the file
-  std::string body;
-  std::string body_file;  // where `body` was read from; empty: it was written in place
-};
 
 struct FallbackBlock {
   policy::FallbackConfig rule;

@@ -85,28 +85,65 @@ class Builder {
  private:
   RoutePlan plan(const RouteConfig& route, std::size_t position) {
     const PolicyConfig& policy = snapshot_.config.policies.at(route.policy);
-    const std::size_t upstream = upstream_position(route.upstream);
     RoutePlan row;
     row.plan.policy = &policy.policy;
-    row.plan.upstream = &snapshot_.upstreams[upstream];
     row.plan.policy_key = registry_.intern(route.policy);
     row.plan.policy_id = registry_.intern(policy.policy.id);
     row.plan.route = registry_.intern("routes[" + std::to_string(position) + "]");
     row.plan.generation = snapshot_.generation;
     row.plan.observes = is_shadow(policy);
-    add_states(row.plan, policy, upstream);
-    if (policy.fallback) add_fallback(row, *policy.fallback);
-    add_chaos(row);
-    row.upstream = static_cast<std::uint32_t>(upstream);
+    add_limits(row.plan, policy);
+    if (route.respond) {
+      row.plan.respond = response_of(*route.respond);
+    } else {
+      add_upstream(row, route, policy);
+    }
+    if (policy.fallback) add_fallback(row, *policy.fallback, route);
+    add_edits(row, route);
     row.accept = forms_of(policy.policy.deadline.accept);
     row.forward = forms_of(policy.policy.deadline.forward);
-    row.host = host_of(upstream);
     row.priority = route.priority;
-    if (route.mirror) row.mirror = mirror(*route.mirror, row.plan.route);
     // Without a `retry` block there are still reconnects, which the usual key permits.
     row.idempotency_key =
         policy.policy.retry ? policy.policy.retry->idempotency_key : policy::RetryConfig{}.idempotency_key;
     return row;
+  }
+
+  /// All that has to do with attempts; a route that answers by itself makes none.
+  void add_upstream(RoutePlan& row, const RouteConfig& route, const PolicyConfig& policy) {
+    const std::size_t upstream = upstream_position(route.upstream);
+    row.plan.upstream = &snapshot_.upstreams[upstream];
+    row.host = host_at(upstream, route);
+    add_states(row.plan, policy, upstream);
+    add_chaos(row);
+    if (route.mirror) row.mirror = mirror(*route.mirror, route, row.plan.route);
+  }
+
+  void add_edits(RoutePlan& row, const RouteConfig& route) {
+    const RewriteConfig& rewrite = route.rewrite;
+    if (rewrite.path) row.rewrite = {http::PathRewrite::Kind::path, {}, *rewrite.path};
+    if (rewrite.prefix) row.rewrite = {http::PathRewrite::Kind::prefix, *route.match.path_prefix, *rewrite.prefix};
+    row.request_edits = edits_of(route.request_headers);
+    row.response_edits = edits_of(route.response_headers);
+  }
+
+  const http::HeaderEdits* edits_of(const HeaderEditsConfig& config) {
+    if (config.empty()) return nullptr;
+    RouteEdits& row = snapshot_.edits.emplace_back();
+    for (const auto& [name, value] : config.set) row.set.push_back({name, value});
+    for (const auto& [name, value] : config.add) row.add.push_back({name, value});
+    row.remove.assign(config.remove.begin(), config.remove.end());
+    row.edits = {row.set, row.add, row.remove};
+    return &row.edits;
+  }
+
+  static exchange::StaticResponse response_of(const RespondConfig& respond) {
+    return {respond.status, respond.headers, respond.body};
+  }
+
+  /// The Host that a route's requests bear at an upstream; empty: as received.
+  std::string_view host_at(std::size_t upstream, const RouteConfig& route) const {
+    return route.rewrite.host ? std::string_view{*route.rewrite.host} : host_of(upstream);
   }
 
   std::string_view host_of(std::size_t upstream) const {
@@ -115,14 +152,14 @@ class Builder {
   }
 
   /// Copies under way count on across a reload as long as the route keeps its place and its mirror.
-  MirrorPlan mirror(const MirrorConfig& config, std::string_view route) {
+  MirrorPlan mirror(const MirrorConfig& config, const RouteConfig& route, std::string_view name) {
     const std::size_t upstream = upstream_position(config.upstream);
     const policy::BulkheadConfig places{.max_concurrent = config.max_in_flight};
     return {.upstream = &snapshot_.upstreams[upstream],
-            .host = host_of(upstream),
+            .host = host_at(upstream, route),
             .fraction = config.fraction,
             .places = places,
-            .state = registry_.bulkhead("mirror:" + std::string(route) + "/" + config.upstream, places)};
+            .state = registry_.bulkhead("mirror:" + std::string(name) + "/" + config.upstream, places)};
   }
 
   exchange::BudgetRef budget(const PolicyConfig& policy, const BudgetRef& ref, const std::string& upstream) {
@@ -135,6 +172,14 @@ class Builder {
     return {.name = registry_.intern(shown), .config = &config, .state = state.get(), .cost = ref.cost};
   }
 
+  void add_limits(exchange::Plan& plan, const PolicyConfig& policy) {
+    for (const RateLimitRef& ref : policy.rate_limits) plan.rate_limits.push_back(rate_limit(policy, ref));
+    for (const BulkheadRef& ref : policy.bulkheads) {
+      plan.bulkheads.push_back(
+          limit<exchange::BulkheadRef>(policy, ref, snapshot_.bulkheads, &StateRegistry::bulkhead));
+    }
+  }
+
   void add_states(exchange::Plan& plan, const PolicyConfig& policy, std::size_t upstream) {
     const std::string& upstream_name = snapshot_.config.upstreams[upstream].name;
     if (policy.policy.retry) plan.budget = budget(policy, policy.retry_budget, upstream_name);
@@ -143,11 +188,6 @@ class Builder {
       // A circuit of each endpoint is none where there are no endpoints.
       exchange::CircuitRef circuit_ref = circuit(policy, ref, upstream);
       if (circuit_ref.config != nullptr) plan.circuits.push_back(std::move(circuit_ref));
-    }
-    for (const RateLimitRef& ref : policy.rate_limits) plan.rate_limits.push_back(rate_limit(policy, ref));
-    for (const BulkheadRef& ref : policy.bulkheads) {
-      plan.bulkheads.push_back(
-          limit<exchange::BulkheadRef>(policy, ref, snapshot_.bulkheads, &StateRegistry::bulkhead));
     }
     if (policy.adaptive_throttle) {
       plan.throttle = limit<exchange::ThrottleRef>(policy, *policy.adaptive_throttle, snapshot_.adaptive_throttles,
@@ -166,14 +206,14 @@ class Builder {
     }
   }
 
-  void add_fallback(RoutePlan& row, const FallbackBlock& fallback) {
+  void add_fallback(RoutePlan& row, const FallbackBlock& fallback, const RouteConfig& route) {
     exchange::FallbackRef& ref = row.plan.fallback;
     ref.config = &fallback.rule;
-    ref.respond = {fallback.respond.status, fallback.respond.headers, fallback.respond.body};
+    ref.respond = response_of(fallback.respond);
     if (fallback.upstream.empty()) return;
     const std::size_t at = upstream_position(fallback.upstream);
     ref.upstream = &snapshot_.upstreams[at];
-    row.fallback_host = host_of(at);
+    row.fallback_host = host_at(at, route);
   }
 
   void add_chaos(RoutePlan& row) {
@@ -295,6 +335,9 @@ std::string content_of(const Config& config) {
   }
   for (const UpstreamConfig& upstream : config.upstreams) {
     if (upstream.tls) add(*upstream.tls);
+  }
+  for (const RouteConfig& route : config.routes) {
+    if (route.respond) content += route.respond->body;
   }
   return content;
 }

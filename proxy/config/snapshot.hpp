@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,6 +20,8 @@
 #include "proxy/config/state_registry.hpp"
 #include "proxy/exchange/plan.hpp"
 #include "proxy/http/deadline_header.hpp"
+#include "proxy/http/forward.hpp"
+#include "proxy/http/rewrite.hpp"
 #include "proxy/http/route_table.hpp"
 
 namespace outrigger::config {
@@ -40,11 +43,21 @@ struct MirrorPlan {
   std::shared_ptr<policy::Bulkhead> state;
 };
 
+/// A route's changes of heads, in the form in which heads are written.
+struct RouteEdits {
+  std::vector<Field> set;
+  std::vector<Field> add;
+  std::vector<std::string_view> remove;
+  http::HeaderEdits edits;
+};
+
 /// What a request that matched a route goes by.
 struct RoutePlan {
   exchange::Plan plan;
   const http::RouteTable* chaos_match = nullptr;  // one row, which requests meet faults; nullptr: none does
-  std::uint32_t upstream = 0;                     // index into `upstreams`
+  http::PathRewrite rewrite;
+  const http::HeaderEdits* request_edits = nullptr;  // nullptr: none
+  const http::HeaderEdits* response_edits = nullptr;
   http::DeadlineForms accept;                     // deadline headers that are read
   http::DeadlineForms forward;                    // and those that are written
   std::string_view host;                          // sent instead of the received one; empty: as received
@@ -100,6 +113,7 @@ struct Snapshot {
   std::vector<policy::EndpointSet> endpoint_sets;        // by upstream
   std::vector<std::vector<std::string>> endpoint_hosts;  // beside them, as the configuration names each
   std::vector<std::shared_ptr<policy::EndpointState>> endpoint_states;
+  std::deque<RouteEdits> edits;
   // By name of the instance; only what a route's policy refers to. A circuit of a scope has its upstream and endpoint
   // behind its name, a shadow its policy in front of it.
   std::map<std::string, Instance<policy::BudgetConfig, policy::Budget>> budgets;

@@ -96,6 +96,15 @@ class Validator {
     }
     check_listener_names(route.match, listener);
     check_route_names(route, path);
+    check_respond(route, path);
+  }
+
+  /// What is done to requests on their way is done to none of a route that answers by itself.
+  void check_respond(const RouteConfig& route, const std::string& path) {
+    if (!route.respond) return;
+    for (const char* key : {".mirror", ".rewrite", ".request_headers"}) {
+      if (findings_.has(path + key)) warning(path + key, "has no effect: the route answers by itself");
+    }
   }
 
   void check_listener_names(const http::RouteMatch& match, const std::string& path) {

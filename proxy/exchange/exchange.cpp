@@ -381,6 +381,13 @@ void Exchange::refuse(const Refusal& refusal, char stage) {
   reply({.why = refusal.why, .who = 'P', .stage = stage, .retry_after = refusal.retry_after});
 }
 
+/// The answer of a route that has one of its own. It is what the route says, so nothing is sent instead of it.
+void Exchange::respond() {
+  const std::uint16_t status = plan_.respond.status;
+  const Reason why = policy::request_reason(status);
+  send({.why = why}, {.status = status, .why = why, .fixed = &plan_.respond});
+}
+
 void Exchange::reply(const Ending& ending) {
   if (fall_back(ending, nullptr)) return;
   send(ending, {.status = info(ending.why).status,

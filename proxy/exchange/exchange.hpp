@@ -229,6 +229,7 @@ class Exchange {
   void give_up();
   void allow_for_unread() noexcept;
   void refuse(const Refusal& refusal, char stage);
+  void respond();
   void reply(const Ending& ending);
   void send(const Ending& ending, const Reply& what);
   void close_with(const Ending& ending, std::uint16_t status) noexcept;

@@ -74,6 +74,7 @@ void Exchange::admitted(Admission::Answer answer) {
   const char stage = stage_ == Stage::request ? '7' : '8';
   if (now_ >= deadline_.at) return refuse({Reason::overall_timeout, admission_.waited_for(), {}, {}}, stage);
   if (stage_ == Stage::primary) return launch_primary();
+  if (plan_.upstream == nullptr) return respond();
   if (const auto refused = enter_request_circuits()) return refuse(*refused, '8');
   admit_primary();
 }

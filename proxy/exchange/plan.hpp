@@ -94,7 +94,8 @@ struct FallbackRef {
 /// Names are interned for the life of the process, so that a timeline may outlive the snapshot.
 struct Plan {
   const policy::Policy* policy = nullptr;
-  const Upstream* upstream = nullptr;
+  const Upstream* upstream = nullptr;  // nullptr: the route answers by itself, with `respond`
+  StaticResponse respond;
   BudgetRef budget;
   HedgeRef hedge;
   // Several of a kind are in the order of their names, whatever the file's order.

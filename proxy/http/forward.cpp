@@ -41,14 +41,18 @@ bool is_named_by_connection(const FieldList& fields, std::string_view name) noex
   return false;
 }
 
+bool is_one_of(std::span<const std::string_view> names, std::string_view name) noexcept {
+  for (const std::string_view each : names) {
+    if (iequals(each, name)) return true;
+  }
+  return false;
+}
+
 bool is_edited(const HeaderEdits& edits, std::string_view name) noexcept {
   for (const Field& field : edits.set) {
     if (iequals(field.name, name)) return true;
   }
-  for (std::string_view removed : edits.remove) {
-    if (iequals(removed, name)) return true;
-  }
-  return false;
+  return is_one_of(edits.remove, name);
 }
 
 /// Which fields of a head are passed on as they came.
@@ -57,6 +61,7 @@ struct Selection {
   FieldSet dropped;
   bool names_fields;
   const HeaderEdits* edits;
+  std::span<const std::string_view> replaced = {};
 
   bool keeps(std::size_t index) const noexcept {
     const FieldId id = fields.id(index);
@@ -64,6 +69,7 @@ struct Selection {
     if (names_fields && !kNotForConnectionToName.has(id) && is_named_by_connection(fields, fields[index].name)) {
       return false;
     }
+    if (is_one_of(replaced, fields[index].name)) return false;
     return edits == nullptr || !is_edited(*edits, fields[index].name);
   }
 };
@@ -287,7 +293,7 @@ void write_response_head(const ResponseHead& head, const ResponseForward& how, B
   writer.text("HTTP/1.1 ");
   writer.number(head.status);
   writer.line(" ", head.reason_phrase);
-  copy_fields({fields, dropped_downstream(head, how), head.names_fields, how.edits}, writer);
+  copy_fields({fields, dropped_downstream(head, how), head.names_fields, how.edits, how.replaced}, writer);
   write_via(how.instance, writer);
   if (head.status >= 200) {
     if (!fields.has(FieldId::date)) writer.line("Date: ", how.date);

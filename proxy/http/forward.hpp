@@ -74,11 +74,12 @@ bool is_last_forward(const RequestHead& head) noexcept;
 
 struct ResponseForward {
   std::string_view instance = {};
-  std::string_view date = {};         // for a response without one
-  std::uint8_t client_minor = 1;      // of the request
-  bool client_keep_alive = true;      // the client's connection stays open after this response
-  bool should_not_retry = false;      // says X-Should-Retry: false, whatever the upstream said
-  std::span<const Field> extra = {};  // of our own, after all others
+  std::string_view date = {};                       // for a response without one
+  std::uint8_t client_minor = 1;                    // of the request
+  bool client_keep_alive = true;                    // the client's connection stays open after this response
+  bool should_not_retry = false;                    // says X-Should-Retry: false, whatever the upstream said
+  std::span<const Field> extra = {};                // of our own, after all others
+  std::span<const std::string_view> replaced = {};  // fields that `extra` takes the place of
   const HeaderEdits* edits = nullptr;
 };
 

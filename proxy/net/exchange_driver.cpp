@@ -127,7 +127,7 @@ void ExchangeDriver::perform(const exchange::StartAttempt& order) {
   a.stream = nullptr;
   a.body_at = 0;
   a.body_ended = a.whole = false;
-  a.elsewhere = order.upstream != route_->plan.upstream->id;
+  a.elsewhere = route_->plan.upstream == nullptr || order.upstream != route_->plan.upstream->id;
   a.forward = order.forward;
   a.n = order.n;
   a.hedge = order.hedge;

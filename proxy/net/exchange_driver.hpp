@@ -67,6 +67,8 @@ class ExchangeDriver final : private LazyTimer {
   void on_woken(const Ticket& ticket, bool granted);
   const exchange::Timeline& timeline() const noexcept { return timeline_; }
   exchange::RateLimitsShown rate_limits() const noexcept;
+  /// What the route changes in the heads of answers; nullptr: nothing.
+  const http::HeaderEdits* response_edits() const noexcept { return route_->response_edits; }
 
  private:
   enum class Phase : std::uint8_t { unused, connecting, running, held, relaying, over };

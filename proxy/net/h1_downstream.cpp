@@ -9,6 +9,7 @@
 #include "proxy/http/forward.hpp"
 #include "proxy/http/local_reply.hpp"
 #include "proxy/http/methods.hpp"
+#include "proxy/http/rewrite.hpp"
 #include "proxy/net/policy_facts.hpp"
 #include "proxy/telemetry/timeline_json.hpp"
 
@@ -231,7 +232,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
   const Priority priority = priority_of(fields, plan.priority);
   const TlsSession* const tls = transport_->tls();
   const http::RequestForward forward{.instance = snapshot.instance,
-                                     .path = target->path,
+                                     .path = http::rewritten(plan.rewrite, target->path, loop().rewritten),
                                      .query = target->query,
                                      .authority = target->authority,
                                      .host = plan.host,
@@ -240,7 +241,8 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                                      .scheme = tls != nullptr ? "https" : "http",
                                      .request_id = request_id(),
                                      .priority = to_string(priority),
-                                     .trusted = info_.local || listener().trusted_hops > 0};
+                                     .trusted = info_.local || listener().trusted_hops > 0,
+                                     .edits = plan.request_edits};
   const std::uint64_t replay = plan.plan.policy->retry ? plan.plan.policy->retry->replay_buffer_bytes
                                                        : policy::RetryConfig{}.replay_buffer_bytes;
   const bool has_key = !plan.idempotency_key.empty() && !http::is_idempotent(head.method) &&
@@ -429,7 +431,11 @@ void H1Downstream::send_interim(const http::ResponseHead& head) {
   if (minor_ == 0) return;
   Buffer& text = loop().out;
   text.clear();
-  http::write_response_head(head, {.instance = edge_.view->snapshot->instance, .date = loop().date()}, text);
+  // What the answer must not bear, its forerunners must not either; what is set and added is said once, by the answer.
+  http::HeaderEdits edits;
+  if (const http::HeaderEdits* of_answer = driver_->response_edits()) edits.remove = of_answer->remove;
+  http::write_response_head(head, {.instance = edge_.view->snapshot->instance, .date = loop().date(), .edits = &edits},
+                            text);
   write(std::array{text.view()});
 }
 
@@ -446,7 +452,8 @@ void H1Downstream::send_head(const http::ResponseHead& head, const AnswerMarks& 
                              .client_keep_alive = keep_alive_,
                              .should_not_retry = marks.should_not_retry,
                              .extra = own_fields(marks.fallback, head.fields->view()),
-                             .edits = edge_.rate_limits.replaced()},
+                             .replaced = edge_.rate_limits.replaced(),
+                             .edits = driver_->response_edits()},
                             text);
   write_body(data, end, trailers);
 }
@@ -559,7 +566,8 @@ void H1Downstream::write_whole(std::uint16_t status, http::FieldList& fields, st
                              .client_keep_alive = keep_alive_,
                              .should_not_retry = marks.should_not_retry,
                              .extra = own_fields(marks.fallback, fields.view()),
-                             .edits = edge_.rate_limits.replaced()},
+                             .replaced = edge_.rate_limits.replaced(),
+                             .edits = driver_->response_edits()},
                             text);
   if (has_body && !answers_head_) text.append(body);
 }

@@ -65,6 +65,7 @@ class Loop {
   http::HeadParser parser;
   Buffer out;         // a message being written; empty between events
   Buffer target;      // a path being normalised
+  Buffer rewritten;   // the path that a route sends instead
   Buffer shown_path;  // a path with its query, where queries are logged
   Buffer cache_key;   // of the request that is beginning
   Buffer text;        // what a request shows of itself in logs and debug headers

@@ -14,11 +14,11 @@
 
 #include <array>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "proxy/base/bounded_vec.hpp"
 #include "proxy/exchange/exchange.hpp"
-#include "proxy/http/forward.hpp"
 #include "proxy/http/rate_limit_fields.hpp"
 
 namespace outrigger::net {
@@ -32,13 +32,14 @@ class RateLimitAnswer {
 
   /// To go behind the answer's own; valid until another answer is shown.
   HeaderView fields() const noexcept { return {fields_.begin(), fields_.size()}; }
-  /// What they take the place of; nullptr: of nothing.
-  const http::HeaderEdits* replaced() const noexcept { return replaces_ ? &kReplaced : nullptr; }
+  /// What they take the place of.
+  std::span<const std::string_view> replaced() const noexcept {
+    return replaces_ ? std::span<const std::string_view>{kLegacyNames} : std::span<const std::string_view>{};
+  }
 
  private:
   static constexpr std::array<std::string_view, 3> kLegacyNames{"X-RateLimit-Limit", "X-RateLimit-Remaining",
                                                                 "X-RateLimit-Reset"};
-  static constexpr http::HeaderEdits kReplaced{.remove = kLegacyNames};
 
   using Limits = BoundedVec<http::RateLimitState, exchange::kMaxOfAKind>;
   void add(const http::RateLimitFields& fields) noexcept;

@@ -174,8 +174,7 @@ TEST_SUITE("config") {
          {"dns", "health_check", "outlier_detection", "panic", "max_connections", "max_pending"}) {
       refuses({"", ", " + key + ": {}", "", ""}, "upstreams.up." + key);
     }
-    for (const std::string key :
-         {"rewrite", "request_headers", "response_headers", "upgrade", "tunnel_idle_timeout", "respond"}) {
+    for (const std::string key : {"upgrade", "tunnel_idle_timeout"}) {
       refuses({"", "", ", " + key + ": {}", ""}, "routes[0]." + key);
     }
     refuses({"", "", "", "config_source: {}\n"}, "config_source");

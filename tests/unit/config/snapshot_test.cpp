@@ -96,7 +96,6 @@ TEST_SUITE("config") {
     CHECK(snapshot->listener_names == std::vector<std::string_view>{"in"});
 
     const RoutePlan& row = snapshot->plans[0];
-    CHECK(row.upstream == 1);
     CHECK(row.plan.policy == &snapshot->config.policies.at("p.Key").policy);
     CHECK(row.plan.policy_key == "p.Key");
     CHECK(row.plan.policy_id == "label");
