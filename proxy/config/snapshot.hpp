@@ -58,11 +58,11 @@ struct RoutePlan {
   http::PathRewrite rewrite;
   const http::HeaderEdits* request_edits = nullptr;  // nullptr: none
   const http::HeaderEdits* response_edits = nullptr;
-  http::DeadlineForms accept;                     // deadline headers that are read
-  http::DeadlineForms forward;                    // and those that are written
-  std::string_view host;                          // sent instead of the received one; empty: as received
-  std::string_view fallback_host;                 // the same at the fallback's upstream
-  std::optional<Priority> priority;               // fixed by the route; absent: the request's own
+  http::DeadlineForms accept;        // deadline headers that are read
+  http::DeadlineForms forward;       // and those that are written
+  std::string_view host;             // sent instead of the received one; empty: as received
+  std::string_view fallback_host;    // the same at the fallback's upstream
+  std::optional<Priority> priority;  // fixed by the route; absent: the request's own
   std::optional<MirrorPlan> mirror;
   std::string idempotency_key;  // a field that makes any method idempotent; empty: none
 };
