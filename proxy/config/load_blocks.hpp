@@ -26,6 +26,8 @@ void read_bulkhead(Block& block, policy::BulkheadConfig& bulkhead);
 void read_adaptive_limit(Block& block, policy::AdaptiveLimitConfig& limit);
 void read_adaptive_throttle(Block& block, policy::AdaptiveThrottleConfig& throttle);
 
+void read_health_check(Block& block, std::optional<policy::HealthConfig>& health_check);  // of an upstream
+
 // Blocks about messages (load_messages.cpp).
 void read_respond(Block& block, RespondConfig& respond);
 void read_route_edits(Block& block, RouteConfig& route);  // rewrite, request_headers, response_headers

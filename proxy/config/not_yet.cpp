@@ -19,8 +19,6 @@ constexpr std::array kNotYet = {
     Line{"listener", "tls"},
     Line{"address", "unix:"},
     Line{"upstream", "tls"},
-    Line{"upstream", "dns"},
-    Line{"upstream", "health_check"},
     Line{"upstream", "outlier_detection"},
     Line{"upstream", "panic"},
     Line{"upstream", "max_connections"},

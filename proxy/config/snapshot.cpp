@@ -54,12 +54,12 @@ class Builder {
     return errors;
   }
 
-  void upstreams(const std::vector<std::vector<ResolvedEndpoint>>& resolved) {
+  void upstreams() {
     const std::vector<UpstreamConfig>& configs = snapshot_.config.upstreams;
     snapshot_.endpoint_sets.resize(configs.size());
     for (std::size_t i = 0; i < configs.size(); ++i) {
       policy::EndpointSet& set = snapshot_.endpoint_sets[i];
-      for (const ResolvedEndpoint& endpoint : resolved[i]) {
+      for (const ResolvedEndpoint& endpoint : snapshot_.resolved[i]) {
         auto state = registry_.endpoint(configs[i].name, endpoint.address);
         set.endpoints.push_back({endpoint.address, endpoint.weight, state.get()});
         set.total_weight += endpoint.weight;
@@ -350,8 +350,8 @@ void add_renewed(std::string_view kind, const ByName& before, const ByName& afte
 }  // namespace
 
 std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(
-    Config config, std::string instance, std::uint64_t generation,
-    const std::vector<std::vector<ResolvedEndpoint>>& resolved, StateRegistry& registry, const ChaosTerms& chaos) {
+    Config config, std::string instance, std::uint64_t generation, Resolved resolved, StateRegistry& registry,
+    const ChaosTerms& chaos) {
   std::vector<http::RouteMatch> matches;
   for (const RouteConfig& route : config.routes) matches.push_back(route.match);
   auto table = http::build_route_table(matches);
@@ -367,13 +367,14 @@ std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_sn
   snapshot->generation = generation;
   snapshot->content_hash = std::to_string(std::hash<std::string>{}(content_of(snapshot->config)));
   snapshot->instance = std::move(instance);
+  snapshot->resolved = std::move(resolved);
   snapshot->routes = std::move(std::get<http::RouteTable>(table));
   for (const ListenerConfig& listener : snapshot->config.listeners) {
     snapshot->listener_names.push_back(registry.intern(listener.name));
   }
   registry.forget_the_gone();
   Builder builder(*snapshot, registry);
-  builder.upstreams(resolved);
+  builder.upstreams();
   if (auto errors = builder.chaos(chaos); !errors.empty()) return errors;
   builder.routes();
   return snapshot;

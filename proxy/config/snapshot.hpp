@@ -30,7 +30,10 @@ namespace outrigger::config {
 struct ResolvedEndpoint {
   std::string address;
   std::uint32_t weight = 1;
+  std::string host = {};  // as it is written in the configuration
 };
+/// By upstream, in the order of the configuration.
+using Resolved = std::vector<std::vector<ResolvedEndpoint>>;
 
 /// Where copies of a route's requests go. No request waits for them, so a bulkhead without a queue is all that bounds
 /// them, whatever the worker.
@@ -57,11 +60,11 @@ struct RoutePlan {
   http::PathRewrite rewrite;
   const http::HeaderEdits* request_edits = nullptr;  // nullptr: none
   const http::HeaderEdits* response_edits = nullptr;
-  http::DeadlineForms accept;                     // deadline headers that are read
-  http::DeadlineForms forward;                    // and those that are written
-  std::string_view host;                          // sent instead of the received one; empty: as received
-  std::string_view fallback_host;                 // the same at the fallback's upstream
-  std::optional<Priority> priority;               // fixed by the route; absent: the request's own
+  http::DeadlineForms accept;        // deadline headers that are read
+  http::DeadlineForms forward;       // and those that are written
+  std::string_view host;             // sent instead of the received one; empty: as received
+  std::string_view fallback_host;    // the same at the fallback's upstream
+  std::optional<Priority> priority;  // fixed by the route; absent: the request's own
   std::optional<MirrorPlan> mirror;
   std::string idempotency_key;  // a field that makes any method idempotent; empty: none
 };
@@ -107,6 +110,7 @@ struct Snapshot {
   std::vector<RoutePlan> plans;  // by position of the route
   std::vector<exchange::Upstream> upstreams;
   std::vector<std::string_view> listener_names;  // interned, in the order of the configuration
+  Resolved resolved;                             // where the endpoints below come from
 
   // What the rows above point to.
   std::vector<policy::EndpointSet> endpoint_sets;  // by upstream
@@ -132,8 +136,8 @@ struct Snapshot {
 /// in the order of the configuration. Its hash is that of the configuration alone, whatever `chaos` says. Errors: what
 /// is wrong with the routes, as text.
 std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(
-    Config config, std::string instance, std::uint64_t generation,
-    const std::vector<std::vector<ResolvedEndpoint>>& resolved, StateRegistry& registry, const ChaosTerms& chaos = {});
+    Config config, std::string instance, std::uint64_t generation, Resolved resolved, StateRegistry& registry,
+    const ChaosTerms& chaos = {});
 
 /// A state that both snapshots name and do not share, because what cannot change under one has.
 struct Renewed {

@@ -37,6 +37,12 @@ struct EndpointLevels {
   std::uint64_t count = 0;
 };
 
+struct HealthCheckTotals {
+  std::string upstream;
+  std::uint64_t good = 0;
+  std::uint64_t bad = 0;
+};
+
 struct KindValue {
   std::string kind;
   double value = 0;
@@ -55,6 +61,7 @@ struct GaugeSources {
   std::string version = {};
   std::function<std::vector<BudgetLevels>()> budgets = {};
   std::function<std::vector<EndpointLevels>()> endpoints = {};
+  std::function<std::vector<HealthCheckTotals>()> health_checks = {};
   std::function<PolicyLevels()> policies = {};
   std::function<std::vector<KindValue>()> buffer_bytes = {};
   std::function<std::vector<KindValue>()> dropped = {};  // log

@@ -76,8 +76,8 @@ class _Gone(Exception):
 class Upstream:
     """Serves `script`: a list (one answer per request as they come, then OK for ever) or a function of the request."""
 
-    def __init__(self, script=(), keep_bodies=True, send_buffer=None, receive_buffer=None):
-        self._port = Port()
+    def __init__(self, script=(), keep_bodies=True, send_buffer=None, receive_buffer=None, port=None):
+        self._port = port or Port()
         self.address, self.name = self._port.address, self._port.name
         self._queue = collections.deque(() if callable(script) else script)
         self._script = script if callable(script) else self._next
