@@ -10,6 +10,7 @@
 
 #include "proxy/config/check.hpp"
 #include "proxy/config/load.hpp"
+#include "proxy/net/tls_context.hpp"
 #include "proxy/server/demo.hpp"
 #include "proxy/server/server.hpp"
 #include "proxy/server/version.hpp"
@@ -26,7 +27,7 @@ struct RunFlags {
 };
 
 int run(const RunFlags& flags) {
-  if (flags.check_only) return config::check_files({flags.config_file}, std::cerr);
+  if (flags.check_only) return config::check_files({flags.config_file}, std::cerr, net::check_tls);
   config::LoadResult loaded = config::load_file(flags.config_file);
   config::print(loaded.diagnostics, std::cerr);
   if (!loaded.ok()) return 1;
@@ -72,7 +73,7 @@ int command_line(int argc, char** argv) {
     std::cout << "outrigger " << server::kVersion << '\n';
     return 0;
   }
-  if (*check_command) return config::check_files(files, std::cerr);
+  if (*check_command) return config::check_files(files, std::cerr, net::check_tls);
   if (*demo_command) return server::run_demo(demo);
   if (*run_command) return run(flags);
   if (!plain_file.empty()) return run({.config_file = plain_file});

@@ -1,9 +1,11 @@
 #include "proxy/config/block.hpp"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "proxy/config/near_miss.hpp"
 #include "proxy/config/not_yet.hpp"
+#include "proxy/config/read_file.hpp"
 #include "proxy/http/chars.hpp"
 #include "proxy/http/methods.hpp"
 
@@ -138,18 +140,33 @@ bool read_lines(Findings& findings, const Value& value, std::string& out) {
 
 bool read_address(Findings& findings, const Value& value, HostPort& out, bool any_port) {
   std::string text;
-  if (!read_text(findings, value, text, "host:port or [v6]:port")) return false;
-  constexpr std::string_view kUnix = "unix:";
-  if (text.starts_with(kUnix) && is_not_yet("address", kUnix)) {
-    findings.error(value.place, value.path, "unix: addresses are " + std::string(kNotSupported));
-    return false;
-  }
+  if (!read_text(findings, value, text, "host:port, [v6]:port or unix:/path")) return false;
   const Parsed<HostPort> parsed = parse_address(text, any_port);
   if (const auto* error = std::get_if<ScalarError>(&parsed)) {
     findings.error(value.place, value.path, error->message, error->hint);
     return false;
   }
   out = std::get<HostPort>(parsed);
+  return true;
+}
+
+bool read_named_file(Findings& findings, const Value& value, std::string& path, std::string& text) {
+  std::string name;
+  if (!read_text(findings, value, name, "a file name")) return false;
+  std::filesystem::path found(name);
+  if (found.is_relative() && value.place.file != nullptr) {
+    found = std::filesystem::path(*value.place.file).parent_path() / found;
+  }
+  std::string why;
+  const auto content = read_regular_file(found.string(), why);
+  if (content && content->size() > kMaxFileBytes) why = "is larger than 1MiB";
+  if (!content) why = "cannot be read: " + why;
+  if (!why.empty()) {
+    findings.error(value.place, value.path, found.string() + " " + why);
+    return false;
+  }
+  path = found.string();
+  text = *content;
   return true;
 }
 

@@ -51,8 +51,10 @@ bool read_boolean(Findings& findings, const Value& value, bool& out);
 bool read_text(Findings& findings, const Value& value, std::string& out, std::string_view what = "text");
 /// Text of any number of lines, also none.
 bool read_lines(Findings& findings, const Value& value, std::string& out);
-/// `host:port`; port 0 only with `any_port`.
+/// `host:port` or `unix:/path`; port 0 only with `any_port`.
 bool read_address(Findings& findings, const Value& value, HostPort& out, bool any_port);
+/// The name of a file, relative to the file that names it, and what that file has; at most as much as a configuration.
+bool read_named_file(Findings& findings, const Value& value, std::string& path, std::string& text);
 /// A header name or another HTTP token.
 bool read_token(Findings& findings, const Value& value, std::string& out, std::string_view what);
 /// The name of an HTTP method; methods are case-sensitive, so `get` is not one.

@@ -1,5 +1,7 @@
 #include "proxy/config/check.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <ostream>
 
 #include "proxy/config/load.hpp"
@@ -20,10 +22,11 @@ void print(const Diagnostics& diagnostics, std::ostream& out) {
   for (const Diagnostic& diagnostic : diagnostics) out << to_string(diagnostic) << '\n';
 }
 
-int check_files(const std::vector<std::string>& files, std::ostream& out) {
+int check_files(const std::vector<std::string>& files, std::ostream& out, const FurtherCheck& check) {
   int exit_code = 0;
   for (const std::string& file : files) {
-    const LoadResult result = load_file(file);
+    LoadResult result = load_file(file);
+    if (check && result.ok()) std::ranges::move(check(result.config), std::back_inserter(result.diagnostics));
     print(result.diagnostics, out);
     if (!result.ok()) exit_code = 1;
   }

@@ -44,8 +44,32 @@ ordered_json to_json(const LimitsConfig& limits) {
   };
 }
 
+void add_file(ordered_json& out, const char* key, const FileConfig& file) {
+  if (!file.path.empty()) out[key] = file.path;
+}
+
+ordered_json to_json(const ListenerTlsConfig& tls) {
+  ordered_json out;
+  add_file(out, "certificate", tls.certificate);
+  add_file(out, "private_key", tls.private_key);
+  add_file(out, "client_ca", tls.client_ca);
+  out["min_version"] = word(tls.min_version, kTlsVersions);
+  return out;
+}
+
+ordered_json to_json(const UpstreamTlsConfig& tls) {
+  ordered_json out;
+  add_file(out, "ca", tls.ca);
+  add_file(out, "certificate", tls.certificate);
+  add_file(out, "private_key", tls.private_key);
+  if (!tls.sni.empty()) out["sni"] = tls.sni;
+  out["verify"] = tls.verify;
+  out["min_version"] = word(tls.min_version, kTlsVersions);
+  return out;
+}
+
 ordered_json to_json(const ListenerConfig& listener) {
-  return {
+  ordered_json out = {
       {"name", listener.name},
       {"listen", to_string(listener.listen)},
       {"trust_priority", listener.trust_priority},
@@ -53,6 +77,8 @@ ordered_json to_json(const ListenerConfig& listener) {
       {"debug_headers", listener.debug_headers},
       {"limits", to_json(listener.limits)},
   };
+  if (listener.tls) out["tls"] = to_json(*listener.tls);
+  return out;
 }
 
 ordered_json to_json(const policy::HealthConfig& check) {
@@ -82,6 +108,7 @@ ordered_json to_json(const UpstreamConfig& upstream) {
   };
   if (upstream.host) out["host"] = *upstream.host;
   if (upstream.health_check) out["health_check"] = to_json(*upstream.health_check);
+  if (upstream.tls) out["tls"] = to_json(*upstream.tls);
   return out;
 }
 

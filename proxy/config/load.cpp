@@ -184,6 +184,17 @@ class Loader {
         files_.push_back(policy.fallback->respond.body_file);
       }
     }
+    const auto add = [this](const FileConfig& file) {
+      if (!file.path.empty()) files_.push_back(file.path);
+    };
+    for (const ListenerConfig& listener : config_.listeners) {
+      if (!listener.tls) continue;
+      for (const FileConfig* file : files_of(*listener.tls)) add(*file);
+    }
+    for (const UpstreamConfig& upstream : config_.upstreams) {
+      if (!upstream.tls) continue;
+      for (const FileConfig* file : files_of(*upstream.tls)) add(*file);
+    }
     config_.files = files_;
     return {std::move(config_), findings_.sorted(files_)};
   }

@@ -28,6 +28,10 @@ void read_adaptive_throttle(Block& block, policy::AdaptiveThrottleConfig& thrott
 
 void read_health_check(Block& block, std::optional<policy::HealthConfig>& health_check);  // of an upstream
 
+// The `tls` block of a listener or an upstream; nullopt where there is none.
+std::optional<ListenerTlsConfig> read_listener_tls(Block& block);
+std::optional<UpstreamTlsConfig> read_upstream_tls(Block& block);
+
 // Blocks about messages (load_messages.cpp).
 void read_respond(Block& block, RespondConfig& respond);
 void read_route_edits(Block& block, RouteConfig& route);  // rewrite, request_headers, response_headers

@@ -43,6 +43,7 @@ void read_listener(Block& block, Config& config) {
     accept_name(findings, name->place, name->path, listener.name);
   }
   if (const auto listen = block.require("listen")) read_address(findings, *listen, listener.listen, true);
+  listener.tls = read_listener_tls(block);
   listener.trust_priority = is_loopback(listener.listen);
   block.boolean("trust_priority", listener.trust_priority);
   block.integer("trusted_hops", listener.trusted_hops, {0, 100});

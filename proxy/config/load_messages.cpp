@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <array>
-#include <filesystem>
 #include <span>
 
 #include "proxy/base/header_view.hpp"
@@ -70,27 +69,6 @@ void read_fields(Block& block, std::string_view key, Names reserved, Headers& he
   });
 }
 
-/// Relative to the file that names it.
-void read_body_file(Block& block, RespondConfig& respond) {
-  const auto value = block.take("body_file");
-  std::string name;
-  if (!value || !read_text(block.findings(), *value, name, "a file name")) return;
-  std::filesystem::path path(name);
-  if (path.is_relative() && value->place.file != nullptr) {
-    path = std::filesystem::path(*value->place.file).parent_path() / path;
-  }
-  std::string why;
-  const auto text = read_regular_file(path.string(), why);
-  if (!text) {
-    block.findings().error(value->place, value->path, path.string() + " cannot be read: " + why);
-  } else if (text->size() > kMaxFileBytes) {
-    block.findings().error(value->place, value->path, path.string() + " is larger than 1MiB");
-  } else {
-    respond.body = *text;
-    respond.body_file = path.string();
-  }
-}
-
 /// A path is kept in the one form in which paths are sent, so that the upstream reads it as it is written.
 void read_path(Block& block, std::string_view key, std::optional<std::string>& out) {
   std::string path;
@@ -156,7 +134,7 @@ void read_respond(Block& block, RespondConfig& respond) {
   read_fields(block, "headers", {}, respond.headers);
   const auto body = block.take("body");
   if (body) read_lines(findings, *body, respond.body);
-  read_body_file(block, respond);
+  if (const auto file = block.take("body_file")) read_named_file(findings, *file, respond.body_file, respond.body);
   if (body && !respond.body_file.empty()) {
     findings.error(body->place, body->path, "a response has one body: body or body_file",
                    block.null_removes() ? "null removes an inherited one" : "");

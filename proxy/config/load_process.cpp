@@ -32,7 +32,9 @@ void read_instance(Block& root, Config& config) {
 void read_admin(Block& block, Config& config) {
   Findings& findings = block.findings();
   if (const auto listen = block.take("listen"); listen && read_address(findings, *listen, config.admin.listen, true)) {
-    if (!is_loopback(config.admin.listen)) {
+    if (!config.admin.listen.path.empty()) {
+      findings.error(listen->place, listen->path, "must be host:port: the admin API listens on TCP", "127.0.0.1:9901");
+    } else if (!is_loopback(config.admin.listen)) {
       findings.error(listen->place, listen->path,
                      "must be a loopback address: others need a token, which is not supported yet",
                      "127.0.0.1:" + std::to_string(config.admin.listen.port));

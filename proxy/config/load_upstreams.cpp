@@ -59,6 +59,16 @@ void read_host(Block& block, UpstreamConfig& upstream) {
   }
 }
 
+/// A certificate bears names, and a socket's path is none.
+void check_names_to_verify(Block& block, const UpstreamConfig& upstream) {
+  if (!upstream.tls || !upstream.tls->verify || !upstream.tls->sni.empty()) return;
+  const bool nameless = std::ranges::any_of(
+      upstream.endpoints, [](const EndpointConfig& endpoint) { return !endpoint.address.path.empty(); });
+  if (!nameless) return;
+  block.findings().error_at(join_path(block.path(), "tls"),
+                            "sni is required, but missing: a Unix socket has no name that its certificate could bear");
+}
+
 void read_upstream(Block& block, UpstreamConfig& upstream) {
   read_endpoints(block, upstream);
   block.block("dns", "dns", [&](Block& dns) {
@@ -72,6 +82,8 @@ void read_upstream(Block& block, UpstreamConfig& upstream) {
   block.duration("idle_timeout", upstream.idle_timeout, {milliseconds{10}, hours{1}});
   block.integer("max_requests_per_connection", upstream.max_requests_per_connection, {1, kBillion, kOrZero});
   read_host(block, upstream);
+  upstream.tls = read_upstream_tls(block);
+  check_names_to_verify(block, upstream);
 }
 
 }  // namespace

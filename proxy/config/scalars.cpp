@@ -18,6 +18,8 @@ using http::is_digit;
 
 constexpr std::size_t kMaxPolicyKey = 96;
 constexpr std::size_t kMaxName = 64;
+constexpr std::size_t kMaxUnixPath = 107;
+constexpr std::string_view kUnix = "unix:";
 
 constexpr bool is_alpha(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_hex(char c) noexcept { return http::is(http::kHexDigit, c); }
@@ -195,7 +197,7 @@ bool is_v4_or_name(std::string_view host) noexcept {
 }
 
 ScalarError address_error(std::string_view text) {
-  ScalarError error{"must be host:port or [v6]:port, got " + quoted(text), "for example 127.0.0.1:8080"};
+  ScalarError error{"must be host:port, [v6]:port or unix:/path, got " + quoted(text), "for example 127.0.0.1:8080"};
   const std::string address(text);
   if (text.find("://") != std::string_view::npos) {
     error.hint = "an address has no scheme: host:port";
@@ -210,6 +212,19 @@ ScalarError address_error(std::string_view text) {
     error.hint = "the port is missing: " + address + ":8080";
   }
   return error;
+}
+
+Parsed<HostPort> parse_unix_address(std::string_view text) {
+  const std::string_view path = text.substr(kUnix.size());
+  if (!path.starts_with('/') || path.ends_with('/')) {
+    return ScalarError{"must be unix: and the absolute path of a socket, got " + quoted(text),
+                       "for example unix:/run/outrigger.sock"};
+  }
+  if (path.size() > kMaxUnixPath) {
+    return ScalarError{"must have a path of at most 107 bytes, got " + std::to_string(path.size()),
+                       "the kernel takes no longer one for a socket"};
+  }
+  return HostPort{.path = std::string(path)};
 }
 
 /// Takes the parts of an RFC 3339 time off a text, one after the other.
@@ -304,6 +319,7 @@ bool looks_like_identifier(std::string_view segment) noexcept {
 }  // namespace
 
 std::string to_string(const HostPort& address) {
+  if (!address.path.empty()) return std::string(kUnix) + address.path;
   const bool v6 = address.host.find(':') != std::string::npos;
   return (v6 ? "[" + address.host + "]" : address.host) + ":" + std::to_string(address.port);
 }
@@ -403,6 +419,7 @@ Parsed<std::int64_t> parse_timestamp(std::string_view text) {
 }
 
 Parsed<HostPort> parse_address(std::string_view text, bool any_port) {
+  if (text.starts_with(kUnix)) return parse_unix_address(text);
   const std::size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return address_error(text);
   std::string_view host = text.substr(0, colon);
@@ -416,7 +433,8 @@ Parsed<HostPort> parse_address(std::string_view text, bool any_port) {
 }
 
 bool is_loopback(const HostPort& address) noexcept {
-  return address.host == "::1" || address.host == "localhost" || address.host.starts_with("127.");
+  return !address.path.empty() || address.host == "::1" || address.host == "localhost" ||
+         address.host.starts_with("127.");
 }
 
 ScalarError check_policy_key(std::string_view key) {

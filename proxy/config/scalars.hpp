@@ -54,9 +54,9 @@ Parsed<double> parse_percentile(std::string_view text);
 /// An instant in the form of RFC 3339, from 1970 on, in microseconds of Unix time. A leap second is the one after it.
 Parsed<std::int64_t> parse_timestamp(std::string_view text);
 
-/// `host:port` or `[v6]:port`; the port may be 0 where `any_port` says that the system may choose one.
+/// `host:port`, `[v6]:port` or `unix:/path`; the port may be 0 where `any_port` says that the system may choose one.
 Parsed<HostPort> parse_address(std::string_view text, bool any_port);
-/// Whether only this host can reach the address: 127.0.0.0/8, ::1, localhost.
+/// Whether only this host can reach the address: 127.0.0.0/8, ::1, localhost, a Unix socket.
 bool is_loopback(const HostPort& address) noexcept;
 
 /// Why this cannot be a policy key; an empty message where it can.

@@ -8,6 +8,7 @@
 // A default lives here (or in proxy/policy) and nowhere else; its bounds stand beside the key in the load_*.cpp files.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -45,16 +46,51 @@ struct SourcePosition {
   int col = 0;
 };
 
-/// A host name or address and a port; `host` bears no brackets.
+/// A host name or address and a port; `host` bears no brackets. Or, where `path` is given, a Unix socket.
 struct HostPort {
   std::string host;
   std::uint16_t port = 0;
+  std::string path = {};
 
   friend bool operator==(const HostPort&, const HostPort&) = default;
 };
 
-/// As it is written in a file and in a Host field: brackets around an IPv6 address.
+/// As it is written in a file: brackets around an IPv6 address, `unix:` before a path.
 std::string to_string(const HostPort& address);
+
+/// A file that the configuration names, as it was when the configuration was read. An empty path: none.
+struct FileConfig {
+  std::string path;
+  std::string text;
+  SourcePosition at;  // of the name
+};
+
+enum class TlsVersion : std::uint8_t { v1_2, v1_3 };
+
+/// How a listener's clients are spoken to. The files are judged by who uses them (proxy/net/tls_context.hpp).
+struct ListenerTlsConfig {
+  FileConfig certificate;  // the chain, our own certificate first
+  FileConfig private_key;
+  FileConfig client_ca;  // given: clients must have a certificate of one of these
+  TlsVersion min_version = TlsVersion::v1_2;
+};
+
+/// How an upstream is spoken to.
+struct UpstreamTlsConfig {
+  FileConfig ca;           // whose certificates are believed; none: those that the system believes
+  FileConfig certificate;  // ours, with its key, or none
+  FileConfig private_key;
+  std::string sni;  // the name asked for and checked; empty: the endpoint's own
+  bool verify = true;
+  TlsVersion min_version = TlsVersion::v1_2;
+};
+
+inline std::array<const FileConfig*, 3> files_of(const ListenerTlsConfig& tls) {
+  return {&tls.certificate, &tls.private_key, &tls.client_ca};
+}
+inline std::array<const FileConfig*, 3> files_of(const UpstreamTlsConfig& tls) {
+  return {&tls.ca, &tls.certificate, &tls.private_key};
+}
 
 struct AdminConfig {
   HostPort listen{"127.0.0.1", 9901};
@@ -80,8 +116,9 @@ struct LimitsConfig {
 struct ListenerConfig {
   std::string name;
   HostPort listen;
+  std::optional<ListenerTlsConfig> tls;
   LimitsConfig limits;
-  bool trust_priority = false;  // filled in: true on a loopback address unless the file says otherwise
+  bool trust_priority = false;  // filled in: true on a loopback or Unix address unless the file says otherwise
   std::uint32_t trusted_hops = 0;
   bool debug_headers = false;
   SourcePosition at;
@@ -109,6 +146,7 @@ struct UpstreamConfig {
   Nanos idle_timeout = std::chrono::seconds{4};
   std::uint32_t max_requests_per_connection = 0;  // 0 = none
   std::optional<std::string> host;                // absent: as received
+  std::optional<UpstreamTlsConfig> tls;
   SourcePosition at;
 };
 

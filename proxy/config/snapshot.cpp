@@ -54,15 +54,17 @@ class Builder {
     return errors;
   }
 
-  void upstreams() {
+  void upstreams(const Resolved& resolved) {
     const std::vector<UpstreamConfig>& configs = snapshot_.config.upstreams;
     snapshot_.endpoint_sets.resize(configs.size());
     for (std::size_t i = 0; i < configs.size(); ++i) {
       policy::EndpointSet& set = snapshot_.endpoint_sets[i];
-      for (const ResolvedEndpoint& endpoint : snapshot_.resolved[i]) {
+      auto& hosts = snapshot_.endpoint_hosts.emplace_back();
+      for (const ResolvedEndpoint& endpoint : resolved[i]) {
         auto state = registry_.endpoint(configs[i].name, endpoint.address);
         set.endpoints.push_back({endpoint.address, endpoint.weight, state.get()});
         set.total_weight += endpoint.weight;
+        hosts.push_back(endpoint.host);
         snapshot_.endpoint_states.push_back(std::move(state));
       }
       snapshot_.upstreams.push_back({.name = registry_.intern(configs[i].name),
@@ -325,6 +327,15 @@ std::string content_of(const Config& config) {
   for (const auto& policy : config.policies) {
     if (policy.second.fallback) content += policy.second.fallback->respond.body;
   }
+  const auto add = [&content](const auto& tls) {
+    for (const FileConfig* file : files_of(tls)) content += file->text;
+  };
+  for (const ListenerConfig& listener : config.listeners) {
+    if (listener.tls) add(*listener.tls);
+  }
+  for (const UpstreamConfig& upstream : config.upstreams) {
+    if (upstream.tls) add(*upstream.tls);
+  }
   for (const RouteConfig& route : config.routes) {
     if (route.respond) content += route.respond->body;
   }
@@ -350,7 +361,7 @@ void add_renewed(std::string_view kind, const ByName& before, const ByName& afte
 }  // namespace
 
 std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(
-    Config config, std::string instance, std::uint64_t generation, Resolved resolved, StateRegistry& registry,
+    Config config, std::string instance, std::uint64_t generation, const Resolved& resolved, StateRegistry& registry,
     const ChaosTerms& chaos) {
   std::vector<http::RouteMatch> matches;
   for (const RouteConfig& route : config.routes) matches.push_back(route.match);
@@ -367,14 +378,13 @@ std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_sn
   snapshot->generation = generation;
   snapshot->content_hash = std::to_string(std::hash<std::string>{}(content_of(snapshot->config)));
   snapshot->instance = std::move(instance);
-  snapshot->resolved = std::move(resolved);
   snapshot->routes = std::move(std::get<http::RouteTable>(table));
   for (const ListenerConfig& listener : snapshot->config.listeners) {
     snapshot->listener_names.push_back(registry.intern(listener.name));
   }
   registry.forget_the_gone();
   Builder builder(*snapshot, registry);
-  builder.upstreams();
+  builder.upstreams(resolved);
   if (auto errors = builder.chaos(chaos); !errors.empty()) return errors;
   builder.routes();
   return snapshot;

@@ -26,11 +26,11 @@
 
 namespace outrigger::config {
 
-/// An endpoint after name resolution: a numeric address with port.
+/// An endpoint after name resolution: a numeric address with port, or a Unix socket.
 struct ResolvedEndpoint {
   std::string address;
   std::uint32_t weight = 1;
-  std::string host = {};  // as it is written in the configuration
+  std::string host = {};  // as the configuration names it
 };
 /// By upstream, in the order of the configuration.
 using Resolved = std::vector<std::vector<ResolvedEndpoint>>;
@@ -110,10 +110,10 @@ struct Snapshot {
   std::vector<RoutePlan> plans;  // by position of the route
   std::vector<exchange::Upstream> upstreams;
   std::vector<std::string_view> listener_names;  // interned, in the order of the configuration
-  Resolved resolved;                             // where the endpoints below come from
 
   // What the rows above point to.
-  std::vector<policy::EndpointSet> endpoint_sets;  // by upstream
+  std::vector<policy::EndpointSet> endpoint_sets;        // by upstream
+  std::vector<std::vector<std::string>> endpoint_hosts;  // beside them, as the configuration names each
   std::vector<std::shared_ptr<policy::EndpointState>> endpoint_states;
   std::deque<RouteEdits> edits;
   // By name of the instance; only what a route's policy refers to. A circuit of a scope has its upstream and endpoint
@@ -136,7 +136,7 @@ struct Snapshot {
 /// in the order of the configuration. Its hash is that of the configuration alone, whatever `chaos` says. Errors: what
 /// is wrong with the routes, as text.
 std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(
-    Config config, std::string instance, std::uint64_t generation, Resolved resolved, StateRegistry& registry,
+    Config config, std::string instance, std::uint64_t generation, const Resolved& resolved, StateRegistry& registry,
     const ChaosTerms& chaos = {});
 
 /// A state that both snapshots name and do not share, because what cannot change under one has.

@@ -73,7 +73,7 @@ class Validator {
       const ListenerConfig& listener = config_.listeners[i];
       const std::string path = indexed("listeners", i);
       if (!listener.name.empty()) check_unique(names, listener.name, path + ".name", "the name is taken");
-      if (listener.listen.port == 0) continue;
+      if (listener.listen.port == 0 && listener.listen.path.empty()) continue;
       check_unique(addresses, to_string(listener.listen), path + ".listen", "the address is taken");
     }
   }

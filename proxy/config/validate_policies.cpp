@@ -14,8 +14,9 @@ namespace {
 using policy::AdaptiveLimitConfig;
 using policy::CircuitConfig;
 
+/// Whether it stands for one address, not for all that a name resolves to.
 bool is_numeric(const HostPort& address) {
-  return address.host.find(':') != std::string::npos ||
+  return !address.path.empty() || address.host.find(':') != std::string::npos ||
          address.host.find_first_not_of("0123456789.") == std::string::npos;
 }
 

@@ -32,6 +32,7 @@ inline constexpr Words<2> kRateKeys = {"policy", "client_ip"};
 inline constexpr Words<2> kRateShapes = {"bursty", "smooth"};
 inline constexpr Words<3> kScopes = {"key", "upstream", "endpoint"};
 inline constexpr Words<2> kSlashes = {"keep", "reject"};
+inline constexpr Words<2> kTlsVersions = {"1.2", "1.3"};
 
 /// The word of an enumerator.
 template <class Enum, std::size_t n>

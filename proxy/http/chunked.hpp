@@ -7,7 +7,23 @@
 // Decoding is in place. The data of the first chunk in a span stays where it is, so that the usual single chunk costs
 // no copy; data of later chunks is moved down to follow it.
 //
-// Source: RFC 9112 7.1; RFC 9110 6.5.1. Threads: one owner. Cost: per chunk and per byte of framing, not per data byte.
+// The rules, each with a test of its own name in tests/unit/http/chunked_test.cpp. What breaks one that refuses has no
+// further meaning: bad_request in a request, protocol_error in a response.
+//
+//   rule                                                            RFC                where
+//   a size is 1 to 16 hexadecimal digits                 refused    9112 7.1           size_byte
+//   lines end in CRLF; bare LF or bare CR                refused    9112 2.2, 7.1      framing_byte
+//   data is as long as its size says, then CRLF          refused    9112 7.1           framing_byte
+//   blanks stand before an extension alone               refused    9112 7.1.1         extension_byte
+//   extensions hold no control byte but tab              refused    9112 7.1.1         extension_byte
+//   extensions beyond max_extensions in all              refused    9112 7.1.1         size_byte, extension_byte
+//     fewer are dropped                                             9112 7.1.1         extension_byte
+//   a size of zero ends the data; an empty line the body            9112 7.1           framing_byte
+//   a trailer is a field line like any other             refused    9112 7.1.2, 5.1    end_trailer_line
+//   trailers beyond max_trailers                         refused    6585 5             trailer_byte
+//   trailers that frame, route or identify               dropped    9110 6.5.1         kNotInTrailers
+//
+// Threads: one owner. Cost: per chunk and per byte of framing, not per data byte.
 #pragma once
 
 #include <array>

@@ -126,6 +126,7 @@ void write_origin(const RequestHead& head, const RequestForward& how, TextWriter
     out.line("", how.client_ip);
   }
   if (!how.trusted || !fields.has(FieldId::x_forwarded_proto)) out.line("X-Forwarded-Proto: ", how.scheme);
+  if (!how.client_certificate.empty()) out.line("X-Forwarded-Client-Cert: ", how.client_certificate);
   const std::string_view host = how.authority.empty() ? head.host : how.authority;
   if (!host.empty() && (!how.trusted || !fields.has(FieldId::x_forwarded_host))) out.line("X-Forwarded-Host: ", host);
 }

@@ -33,16 +33,17 @@ struct HeaderEdits {
 };
 
 struct RequestForward {
-  std::string_view instance = {};    // name of this process in Via
-  std::string_view path = {};        // normalised
-  std::string_view query = {};       // with its '?', or empty
-  std::string_view authority = {};   // of an absolute-form target, or empty: what the client meant as Host
-  std::string_view host = {};        // sent instead of what the client meant; empty: as meant
-  std::string_view client_ip = {};   // appended to X-Forwarded-For; empty: unknown, nothing is appended
-  std::string_view scheme = "http";  // the client's, for X-Forwarded-Proto
-  std::string_view request_id = {};  // the received one or a new one
-  std::string_view priority = {};    // for X-Request-Priority; empty: none is sent
-  bool trusted = false;              // what came as Forwarded and X-Forwarded-* is believed and continued
+  std::string_view instance = {};            // name of this process in Via
+  std::string_view path = {};                // normalised
+  std::string_view query = {};               // with its '?', or empty
+  std::string_view authority = {};           // of an absolute-form target, or empty: what the client meant as Host
+  std::string_view host = {};                // sent instead of what the client meant; empty: as meant
+  std::string_view client_ip = {};           // appended to X-Forwarded-For; empty: unknown, nothing is appended
+  std::string_view client_certificate = {};  // for X-Forwarded-Client-Cert; empty: none was verified
+  std::string_view scheme = "http";          // the client's, for X-Forwarded-Proto
+  std::string_view request_id = {};          // the received one or a new one
+  std::string_view priority = {};            // for X-Request-Priority; empty: none is sent
+  bool trusted = false;                      // what came as Forwarded and X-Forwarded-* is believed and continued
   const HeaderEdits* edits = nullptr;
 };
 

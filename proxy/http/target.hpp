@@ -5,7 +5,27 @@
 // could be read in two ways is kept as it came (`//`, `%2F`, `%5C`) or refused (raw backslash, NUL, malformed encoding,
 // climbing above the root). A path that is already in that form, as nearly all are, is returned as a view of the input.
 //
-// Source: RFC 3986 5.2.4 and 6.2.2; RFC 9112 3.2. Cost: one table look-up per byte.
+// The rules, each with a test of its own name in tests/unit/http/target_test.cpp. What is refused is a bad_request.
+//
+//   rule                                                            RFC                where
+//   origin-form, http(s) absolute-form; `*` for OPTIONS  refused    9112 3.2           normalise_target
+//   OPTIONS of an absolute target without path is `*`               9112 3.2.4         normalise_target
+//   an authority is a host and perhaps a port            refused    9110 7.2, 3986 3.2 is_valid_authority
+//     an address in brackets, or a name and its escapes  refused    3986 3.2.2         is_valid_authority
+//     no user information                                refused    9110 4.2.4         is_valid_authority
+//   path and query: visible ASCII, no fragment           refused    9112 3.2           PathWriter, skip_target
+//   a percent sign has two hexadecimal digits behind it  refused    3986 2.1           escaped
+//   no escaped NUL                                       refused    3986 7.3           escaped
+//   no raw backslash in a path                           refused    3986 3.3           PathWriter
+//   unreserved characters stand unescaped               rewritten   3986 6.2.2.2       escaped
+//   other escapes stay as they came                                 3986 2.2           escaped
+//   escaped slashes, where that is configured            refused    3986 2.2           escaped
+//   dot segments, escaped ones too, are resolved        rewritten   3986 5.2.4         end_segment, end_path
+//   dot segments above the root                          refused    3986 5.2.4         end_segment
+//   empty segments stay                                             3986 3.3           end_segment
+//   a query stays as it came                                        3986 3.4           normalise_target
+//
+// Cost: one table look-up per byte.
 #pragma once
 
 #include <cstdint>

@@ -12,8 +12,8 @@
 
 namespace outrigger::net {
 
-ConnectionPool::ConnectionPool(Loop& loop, SocketAddress address, telemetry::UpstreamRow& row)
-    : loop_(loop), address_(std::move(address)), row_(row) {}
+ConnectionPool::ConnectionPool(Loop& loop, SocketAddress address, telemetry::UpstreamRow& row, PoolTls tls)
+    : loop_(loop), address_(std::move(address)), row_(row), tls_(std::move(tls)) {}
 
 ConnectionPool::~ConnectionPool() = default;
 
@@ -48,7 +48,7 @@ UpstreamStream* ConnectionPool::connect(UpstreamSink& sink, Reason& why) {
     return nullptr;
   }
   const int on = 1;
-  ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (!address_.is_unix()) ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   const auto* address = reinterpret_cast<const sockaddr*>(&address_.storage);
   if (::connect(descriptor, address, address_.size) != 0 && errno != EINPROGRESS) {
     why = connect_fault(errno);
@@ -94,6 +94,17 @@ void ConnectionPool::on_due(TimePoint now) {
     oldest.close();
   }
   if (oldest_ != nullptr) set(loop_.wheel, saturating_add(oldest_->idle_since_, settings_.idle_timeout));
+}
+
+std::unique_ptr<TlsSession> ConnectionPool::new_session() {
+  if (!tls_.context) return nullptr;
+  return std::make_unique<TlsSession>(*tls_.context, tls_.name, ticket_);
+}
+
+void ConnectionPool::tell_failure(const TlsSession& session) {
+  if (tls_.log == nullptr) return;
+  tls_.log->write(telemetry::LogLevel::warn, "TLS with an upstream failed",
+                  {{"endpoint", address_.text}, {"name", tls_.name}, {"error", session.failure()}});
 }
 
 void ConnectionPool::count_connect(Reason result) noexcept { row_.connects[static_cast<std::size_t>(result)].add(); }

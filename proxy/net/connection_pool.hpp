@@ -10,12 +10,16 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <string>
 
 #include "proxy/exchange/action.hpp"
 #include "proxy/net/intrusive.hpp"
 #include "proxy/net/loop.hpp"
 #include "proxy/net/socket_address.hpp"
+#include "proxy/net/tls_session.hpp"
 #include "proxy/net/upstream.hpp"
+#include "proxy/telemetry/log.hpp"
 #include "proxy/telemetry/metric_shard.hpp"
 
 namespace outrigger::net {
@@ -28,9 +32,16 @@ struct PoolSettings {
   std::uint32_t max_requests_per_connection = 0;
 };
 
+/// How a pool's connections are encrypted.
+struct PoolTls {
+  std::shared_ptr<const TlsContext> context;  // nullptr: they are not
+  std::string name;                           // whom we mean to talk to
+  telemetry::LogWriter* log = nullptr;        // where failures are told
+};
+
 class ConnectionPool final : public Counted<ConnectionPool>, private LazyTimer {
  public:
-  ConnectionPool(Loop& loop, SocketAddress address, telemetry::UpstreamRow& row);
+  ConnectionPool(Loop& loop, SocketAddress address, telemetry::UpstreamRow& row, PoolTls tls = {});
   ~ConnectionPool() override;
 
   /// Takes effect at once, for idle connections, too.
@@ -58,11 +69,15 @@ class ConnectionPool final : public Counted<ConnectionPool>, private LazyTimer {
   void put(H1Upstream& connection);
   void remove_idle(H1Upstream& connection) noexcept;
   void count_connect(Reason result) noexcept;
+  std::unique_ptr<TlsSession> new_session();
+  void tell_failure(const TlsSession& session);
   void count_active(std::int64_t by) noexcept { row_.active.add(by); }
 
   Loop& loop_;
   SocketAddress address_;
   telemetry::UpstreamRow& row_;
+  const PoolTls tls_;
+  TlsTicket ticket_;
   PoolSettings settings_;
   bool retired_ = false;
   H1Upstream* newest_ = nullptr;  // a list of the idle connections; an open one keeps itself alive

@@ -14,8 +14,13 @@ Reason connect_fault(int error) noexcept {
 }
 
 Reason stream_fault(int error) noexcept {
-  // EPIPE: the peer had closed its side before we wrote, which is an early close whoever noticed it first.
-  return error == EPIPE ? Reason::closed_early : Reason::reset;
+  switch (error) {
+    // The peer had closed its side before we wrote, or without saying so under TLS: an early close whoever noticed it.
+    case EPIPE: return Reason::closed_early;
+    // Refused behind the handshake: with TLS 1.3 that is how a server says that it does not know our certificate.
+    case EPROTO: return Reason::tls_failure;
+    default: return Reason::reset;
+  }
 }
 
 }  // namespace outrigger::net

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <utility>
 
 #include "proxy/http/deadline_header.hpp"
@@ -11,15 +10,11 @@
 #include "proxy/http/methods.hpp"
 #include "proxy/http/rewrite.hpp"
 #include "proxy/net/policy_facts.hpp"
-#include "proxy/telemetry/timeline_json.hpp"
 
 namespace outrigger::net {
 namespace {
 
 using telemetry::Direction;
-
-// Below this, copying a body behind its head is cheaper than handing the kernel two pieces.
-constexpr std::size_t kCopyBody = 8 * 1024;
 
 std::string_view trace_id_of(const http::FieldList& fields) noexcept {
   const auto parent = fields.find(http::FieldId::traceparent);
@@ -28,9 +23,10 @@ std::string_view trace_id_of(const http::FieldList& fields) noexcept {
 
 }  // namespace
 
-H1Downstream::H1Downstream(Edge& edge, int descriptor, const ListenerInfo& listener, std::string peer)
+H1Downstream::H1Downstream(Edge& edge, int descriptor, const ListenerInfo& listener, std::string peer,
+                           std::unique_ptr<TlsSession> tls)
     : edge_(edge),
-      transport_(new Transport(edge.loop.poller, descriptor, *this)),
+      transport_(new Transport(edge.loop.poller, descriptor, *this, std::move(tls))),
       info_(listener),
       peer_(std::move(peer)),
       decoder_(http::ChunkLimits{}) {
@@ -229,15 +225,18 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
 
   const auto deadline = http::incoming_deadline(fields, plan.accept);
   const Priority priority = priority_of(fields, plan.priority);
+  const TlsSession* const tls = transport_->tls();
   const http::RequestForward forward{.instance = snapshot.instance,
                                      .path = http::rewritten(plan.rewrite, target->path, loop().rewritten),
                                      .query = target->query,
                                      .authority = target->authority,
                                      .host = plan.host,
                                      .client_ip = peer_,
+                                     .client_certificate = tls != nullptr ? tls->peer() : std::string_view{},
+                                     .scheme = tls != nullptr ? "https" : "http",
                                      .request_id = request_id(),
                                      .priority = to_string(priority),
-                                     .trusted = info_.trusted,
+                                     .trusted = info_.local || listener().trusted_hops > 0,
                                      .edits = plan.request_edits};
   const std::uint64_t replay = plan.plan.policy->retry ? plan.plan.policy->retry->replay_buffer_bytes
                                                        : policy::RetryConfig{}.replay_buffer_bytes;
@@ -287,13 +286,13 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
 Priority H1Downstream::priority_of(const http::FieldList& fields, std::optional<Priority> fixed) const noexcept {
   if (fixed) return *fixed;
   const auto asked = fields.find(http::FieldId::x_request_priority);
-  if (!asked || !edge_.view->listeners[info_.index]->trust_priority) return Priority::standard;
+  if (!asked || !listener().trust_priority) return Priority::standard;
   return parse_priority(*asked).value_or(Priority::standard);
 }
 
 /// Whom limits by address count: the peer, or whom trusted proxies in front of us say they had.
 std::string_view H1Downstream::client_ip(const http::FieldList& fields) const noexcept {
-  const std::uint32_t hops = edge_.view->listeners[info_.index]->trusted_hops;
+  const std::uint32_t hops = listener().trusted_hops;
   return hops == 0 ? std::string_view{peer_} : http::forwarded_for(fields, hops).value_or(peer_);
 }
 
@@ -386,293 +385,6 @@ void H1Downstream::leave(Reason why) {
   gone_ = true;
   if (driver_ != nullptr) driver_->on_downstream_failed(why);
   close();
-}
-
-// ---- writing ----------------------------------------------------------------------------------
-
-bool H1Downstream::draining() const noexcept { return edge_.process.draining.load(std::memory_order_relaxed); }
-
-bool H1Downstream::closes() const noexcept {
-  return !keep_alive_ || !body_complete_ || answer_framing_ == http::Framing::until_close || draining();
-}
-
-/// What we ourselves say of the answer, in fields; `theirs`: those it came with, some of which ours may replace (then
-/// `edge_.rate_limits` knows).
-std::span<const Field> H1Downstream::own_fields(std::string_view fallback, HeaderView theirs) {
-  own_fields_.clear();
-  if (!fallback.empty()) own_fields_.push_back({"X-Outrigger-Fallback", fallback});
-  edge_.rate_limits.show(driver_ != nullptr ? driver_->rate_limits() : exchange::RateLimitsShown{}, theirs);
-  for (const Field& field : edge_.rate_limits.fields()) own_fields_.push_back(field);
-  if (edge_.view->listeners[info_.index]->debug_headers) add_debug_fields();
-  return {own_fields_.begin(), own_fields_.size()};
-}
-
-void H1Downstream::add_debug_fields() {
-  own_fields_.push_back({"X-Outrigger-Request-Id", request_id()});
-  unsigned attempts = 0;
-  if (driver_ != nullptr && !driver_->timeline().attempts.empty()) {
-    attempts = driver_->timeline().attempts.back().n;  // reconnects do not count
-  }
-  const auto end = std::to_chars(attempts_text_, attempts_text_ + sizeof attempts_text_, attempts);
-  own_fields_.push_back({"X-Outrigger-Attempts", {attempts_text_, static_cast<std::size_t>(end.ptr - attempts_text_)}});
-  if (policy_.empty()) return;
-  own_fields_.push_back({"X-Outrigger-Policy", policy_});
-  if (!shows_timeline_ || driver_ == nullptr) return;
-  loop().text.clear();
-  loop().text.append(telemetry::timeline_json(driver_->timeline()));
-  own_fields_.push_back({"X-Outrigger-Timeline", loop().text.view()});
-}
-
-void H1Downstream::send_interim(const http::ResponseHead& head) {
-  if (minor_ == 0) return;
-  Buffer& text = loop().out;
-  text.clear();
-  // What the answer must not bear, its forerunners must not either; what is set and added is said once, by the answer.
-  http::HeaderEdits edits;
-  if (const http::HeaderEdits* of_answer = driver_->response_edits()) edits.remove = of_answer->remove;
-  http::write_response_head(head, {.instance = edge_.view->snapshot->instance, .date = loop().date(), .edits = &edits},
-                            text);
-  write(std::array{text.view()});
-}
-
-void H1Downstream::send_head(const http::ResponseHead& head, const AnswerMarks& marks, std::string_view data, bool end,
-                             std::string_view trailers) {
-  answer_framing_ = http::client_framing(head, minor_);
-  if (closes()) keep_alive_ = false;
-  Buffer& text = loop().out;
-  text.clear();
-  http::write_response_head(head,
-                            {.instance = edge_.view->snapshot->instance,
-                             .date = loop().date(),
-                             .client_minor = minor_,
-                             .client_keep_alive = keep_alive_,
-                             .should_not_retry = marks.should_not_retry,
-                             .extra = own_fields(marks.fallback, head.fields->view()),
-                             .replaced = edge_.rate_limits.replaced(),
-                             .edits = driver_->response_edits()},
-                            text);
-  write_body(data, end, trailers);
-}
-
-void H1Downstream::send_body(std::string_view data) {
-  loop().out.clear();
-  write_body(data, false, {});
-}
-
-void H1Downstream::send_end(std::string_view trailers) {
-  loop().out.clear();
-  write_body({}, true, trailers);
-}
-
-/// Writes data in the framing of the answer, behind what the worker's `out` already holds.
-void H1Downstream::write_body(std::string_view data, bool end, std::string_view trailers) {
-  Buffer& text = loop().out;
-  const bool chunked = answer_framing_ == http::Framing::chunked;
-  if (chunked && !data.empty()) text.append(http::ChunkHeader(data.size()).view());
-  const bool copy = data.size() <= kCopyBody;
-  const std::size_t before = copy ? 0 : text.size();
-  if (copy) text.append(data);
-  if (chunked && !data.empty()) text.append(http::kChunkEnd);
-  if (chunked && end) {
-    text.append(http::kLastChunk);
-    text.append(trailers);
-    text.append(http::kChunkEnd);
-  }
-  answer_complete_ = end;
-  if (copy) {
-    write(std::array{text.view()});
-  } else {
-    write(std::array{text.view().substr(0, before), data, text.view().substr(before)});
-  }
-  text.clear();
-  check_delivered();
-}
-
-/// Where an answer that is there as a whole is written.
-Buffer& H1Downstream::begin_whole() {
-  answer_framing_ = http::Framing::content_length;
-  if (closes()) keep_alive_ = false;
-  loop().out.clear();
-  return loop().out;
-}
-
-void H1Downstream::end_whole() {
-  answer_complete_ = true;
-  write(std::array{loop().out.view()});
-  loop().out.clear();
-  check_delivered();
-}
-
-void H1Downstream::send_reply(const exchange::Reply& reply) {
-  Buffer& text = begin_whole();
-  std::optional<std::uint64_t> retry_after;
-  if (reply.retry_after) {
-    retry_after = static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::seconds>(*reply.retry_after).count());
-  }
-  if (reply.fixed != nullptr) {
-    write_fixed(reply, text);
-  } else {
-    http::write_local_reply({.reason = reply.why,
-                             .instance = edge_.view->snapshot->instance,
-                             .date = loop().date(),
-                             .request_id = request_id(),
-                             .policy = policy_,
-                             .retry_after = retry_after,
-                             .should_not_retry = reply.should_not_retry,
-                             .answers_head = answers_head_,
-                             .keep_alive = keep_alive_,
-                             .client_minor = minor_,
-                             .extra = own_fields({}, {})},
-                            text);
-  }
-  end_whole();
-}
-
-void H1Downstream::send_cached(const policy::CacheHit& hit, std::string_view fallback) {
-  Buffer& text = begin_whole();
-  http::FieldList fields;
-  for (const Field& field : hit.response->fields()) fields.push(field, http::identify_field(field.name));
-  const std::string age = std::to_string(std::chrono::duration_cast<std::chrono::seconds>(hit.age).count());
-  fields.push({"Age", age}, http::FieldId::other);
-  write_whole(hit.response->status(), fields, hit.response->body(), {.fallback = fallback}, text);
-  end_whole();
-}
-
-void H1Downstream::write_fixed(const exchange::Reply& reply, Buffer& text) {
-  const exchange::StaticResponse& response = *reply.fixed;
-  http::FieldList fields;
-  for (const auto& [name, value] : response.headers) fields.push({name, value}, http::identify_field(name));
-  write_whole(response.status, fields, response.body, {reply.should_not_retry, reply.fallback}, text);
-}
-
-/// A response that is there as a whole: written through the same head writer as an upstream's.
-void H1Downstream::write_whole(std::uint16_t status, http::FieldList& fields, std::string_view body,
-                               const AnswerMarks& marks, Buffer& text) {
-  const bool has_body = status != 204 && status != 304;
-  const std::string length = std::to_string(body.size());
-  if (has_body) fields.push({"Content-Length", length}, http::FieldId::content_length);
-  const http::ResponseHead head{.status = status,
-                                .reason_phrase = http::status_phrase(status),
-                                .body = {has_body ? http::Framing::content_length : http::Framing::none, body.size()},
-                                .fields = &fields};
-  http::write_response_head(head,
-                            {.instance = edge_.view->snapshot->instance,
-                             .date = loop().date(),
-                             .client_minor = minor_,
-                             .client_keep_alive = keep_alive_,
-                             .should_not_retry = marks.should_not_retry,
-                             .extra = own_fields(marks.fallback, fields.view()),
-                             .replaced = edge_.rate_limits.replaced(),
-                             .edits = driver_->response_edits()},
-                            text);
-  if (has_body && !answers_head_) text.append(body);
-}
-
-/// Answers a head that is wrong or not whole: nothing of it is known, and what is known of the request before it is not
-/// its own.
-void H1Downstream::refuse_head(Reason why) {
-  minor_ = 1;
-  answers_head_ = keep_alive_ = body_complete_ = body_wanted_ = false;
-  request_id_size_ = 0;
-  policy_ = {};
-  refuse(why);
-}
-
-/// Answers a request that never got as far as a policy.
-void H1Downstream::refuse(Reason why) {
-  answer_framing_ = http::Framing::content_length;
-  const bool readable_on = why == Reason::no_route && body_complete_;
-  if (!readable_on || closes()) keep_alive_ = false;
-  state_ = State::busy;
-  head_due_ = quiet_due_ = kNever;
-  bytes_sent_ = 0;
-  const bool head_known = request_id_size_ != 0;
-  if (!head_known) {
-    const http::RequestId made(static_cast<std::uint64_t>(loop().wall_us() / 1000), loop().local.rng);
-    request_id_size_ = made.view().copy(request_id_, sizeof request_id_);
-  }
-  const http::RequestHead& head = loop().parser.request();
-  const exchange::RequestFacts facts{
-      .request_id = request_id(),
-      .method = head_known ? head.method_name : std::string_view{},
-      .path = head_known ? head.target.substr(0, head.target.find('?')) : std::string_view{},
-      .listener = info_.name,
-      .wall_start_us = loop().wall_us()};
-  const bool at_routing = why == Reason::no_route;
-  exchange::Timeline timeline;
-  exchange::record_refusal(timeline, loop().now(), facts, why, at_routing ? 'P' : 'D', at_routing ? '2' : '1',
-                           edge_.view->snapshot->generation);
-  send_reply({.status = info(why).status, .why = why});
-  timeline.bytes_out = bytes_sent_;
-  telemetry::record_refusal(timeline, edge_.unrouted);
-  info_.row->rejected[static_cast<std::size_t>(why)].add();
-  edge_.record(timeline);
-  if (!gone_) exchange_over();
-}
-
-void H1Downstream::write(std::span<const std::string_view> pieces) {
-  if (gone_) return;
-  std::size_t sent = 0;
-  if (out_.empty()) {
-    const IoResult result = transport_->send(pieces);
-    if (result.status == IoStatus::fault) {
-      // Told in a turn of its own: whoever writes is in the middle of something.
-      gone_ = true;
-      return transport_->wake();
-    }
-    sent = result.bytes;
-    bytes_sent_ += sent;
-    loop().row.moved(Direction::downstream_out, sent);
-  }
-  for (const std::string_view piece : pieces) {
-    const std::size_t skipped = std::min(sent, piece.size());
-    sent -= skipped;
-    out_.append(piece.substr(skipped));
-  }
-  if (out_.empty()) return;
-  if (write_due_ == kNever) {
-    write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
-    rearm();
-  }
-  transport_->watch_write();
-}
-
-void H1Downstream::on_writable() {
-  const Ref<H1Downstream> guard(this);
-  loop().refresh();
-  if (state_ != State::closed) flush();
-}
-
-void H1Downstream::flush() {
-  if (out_.empty()) return;
-  const IoResult result = transport_->send(out_.view());
-  if (result.status == IoStatus::fault) return leave(Reason::client_disconnected);
-  bytes_sent_ += result.bytes;
-  loop().row.moved(Direction::downstream_out, result.bytes);
-  out_.consume(result.bytes);
-  if (!out_.empty()) {
-    write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
-    return transport_->watch_write();
-  }
-  out_.release();
-  write_due_ = kNever;
-  if (state_ == State::lingering) return linger();
-  if (driver_ != nullptr) driver_->on_downstream_drained();
-  check_delivered();
-}
-
-void H1Downstream::check_delivered() {
-  if (answer_complete_ && !gone_ && out_.empty() && driver_ != nullptr) driver_->on_delivered();
-}
-
-void H1Downstream::cut() {
-  out_.release();
-  keep_alive_ = false;
-  // Closing in good order would end a close-delimited answer; only a reset says that it is not whole.
-  if (answer_framing_ == http::Framing::until_close) {
-    gone_ = true;
-    transport_->reset();
-  }
 }
 
 // ---- from one request to the next, and the end ------------------------------------------------

@@ -19,6 +19,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -42,14 +43,16 @@ struct ListenerInfo {
   std::string_view name;  // interned
   telemetry::ListenerRow* row = nullptr;
   std::atomic<std::int64_t>* connections = nullptr;  // open ones of all workers
-  bool local = false;                                // a loopback address
-  bool trusted = false;                              // what its clients say of those before them is believed
+  bool local = false;                                // only this host reaches it: a loopback address or a Unix socket
+  bool alone = false;                                // one worker accepts for all
 };
 
 class H1Downstream final : public Counted<H1Downstream>, public Downstream, private TransportOwner, private LazyTimer {
  public:
-  /// Takes over an accepted descriptor. `peer` is the client's address without port.
-  H1Downstream(Edge& edge, int descriptor, const ListenerInfo& listener, std::string peer);
+  /// Takes over an accepted descriptor, on which with `tls` the handshake is done. `peer` is the client's address
+  /// without port.
+  H1Downstream(Edge& edge, int descriptor, const ListenerInfo& listener, std::string peer,
+               std::unique_ptr<TlsSession> tls = nullptr);
   ~H1Downstream() override;
 
   /// The process is draining: closes once it has been quiet for a second.
@@ -90,7 +93,8 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void on_broken() override;
   void on_due(TimePoint now) override;
 
-  const config::LimitsConfig& limits() const noexcept { return edge_.view->listeners[info_.index]->limits; }
+  const config::ListenerConfig& listener() const noexcept { return *edge_.view->listeners[info_.index]; }
+  const config::LimitsConfig& limits() const noexcept { return listener().limits; }
   Loop& loop() noexcept { return edge_.loop; }
 
   // Reading.

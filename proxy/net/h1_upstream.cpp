@@ -14,7 +14,7 @@ using telemetry::Direction;
 
 H1Upstream::H1Upstream(ConnectionPool& pool, int descriptor, UpstreamSink& sink)
     : pool_(&pool),
-      transport_(new Transport(pool.loop().poller, descriptor, *this)),
+      transport_(new Transport(pool.loop().poller, descriptor, *this, pool.new_session())),
       sink_(&sink),
       decoder_(http::ChunkLimits{.max_extensions = SIZE_MAX, .max_trailers = sink.max_response_head()}) {
   add_reference();
@@ -35,6 +35,11 @@ void H1Upstream::on_writable() {
 
 void H1Upstream::connected() {
   if (const int error = transport_->connect_error(); error != 0) return fail(connect_fault(error));
+  switch (transport_->handshake()) {
+    case IoStatus::ok: break;
+    case IoStatus::again: return;
+    default: return fail(Reason::tls_failure);
+  }
   pool_->count_connect(Reason::success);
   state_ = State::busy;
   sink_->on_connected();
@@ -140,6 +145,7 @@ void H1Upstream::request_progress() {
 void H1Upstream::on_readable() {
   const Ref<H1Upstream> guard(this);
   loop().refresh();
+  if (state_ == State::connecting) return connected();
   if (state_ == State::idle) {
     // Nothing was asked: the end, or bytes that answer nothing. A receive that was filled exactly may have left
     // neither.
@@ -331,6 +337,7 @@ exchange::Exposure H1Upstream::exposure() const noexcept {
 }
 
 void H1Upstream::fail(Reason why) {
+  if (why == Reason::tls_failure && transport_->tls() != nullptr) pool_->tell_failure(*transport_->tls());
   if (state_ == State::connecting) pool_->count_connect(why);
   UpstreamSink* sink = std::exchange(sink_, nullptr);
   close();

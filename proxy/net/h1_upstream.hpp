@@ -61,6 +61,7 @@ class H1Upstream final : public Counted<H1Upstream>, public UpstreamStream, priv
   void on_broken() override;
   void on_due(TimePoint now) override;
 
+  /// The connection stands; with TLS, as far as its handshake goes.
   void connected();
   void reused_for(UpstreamSink& sink);
   /// Whether it has ended, or bytes have come that answer nothing; `look`: even if nothing has been announced.

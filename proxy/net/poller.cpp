@@ -46,6 +46,10 @@ void Poller::add(Transport& transport) noexcept {
   transport.announce(EPOLLERR);
 }
 
+void Poller::remove(Transport& transport) noexcept {
+  ::epoll_ctl(epoll_, EPOLL_CTL_DEL, transport.descriptor_, nullptr);
+}
+
 void Poller::tell_later(Transport& transport) noexcept {
   if (transport.listed_) return;
   transport.listed_ = true;

@@ -37,6 +37,7 @@ class Poller {
   static constexpr int kEventsPerTurn = 256;
 
   void add(Transport& transport) noexcept;
+  void remove(Transport& transport) noexcept;
   void tell_later(Transport& transport) noexcept;
   void forget(Transport& transport) noexcept;
   void tell_listed();

@@ -1,10 +1,13 @@
 #include "proxy/net/socket_address.hpp"
 
 #include <netdb.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cstddef>
 #include <cstring>
 
 #include <arpa/inet.h>
@@ -23,7 +26,34 @@ std::uint16_t port_of(const sockaddr_storage& storage) noexcept {
   return ntohs(reinterpret_cast<const sockaddr_in&>(storage).sin_port);
 }
 
+constexpr std::string_view kUnix = "unix:";
+
+const char* path_of(const SocketAddress& address) noexcept {
+  return reinterpret_cast<const sockaddr_un&>(address.storage).sun_path;
+}
+
+/// Whether somebody listens behind a socket file.
+bool is_served(const SocketAddress& address) noexcept {
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return true;
+  const bool refused = ::connect(fd, as_sockaddr(address), address.size) != 0 && errno == ECONNREFUSED;
+  ::close(fd);
+  return !refused;
+}
+
+/// Removes the socket file that a process left behind which could not clear up; nothing else, and none in use.
+void remove_stale_file(const SocketAddress& address) noexcept {
+  struct stat before {};
+  struct stat after {};
+  if (::lstat(path_of(address), &before) != 0 || !S_ISSOCK(before.st_mode) || is_served(address)) return;
+  // Somebody may have taken its place while we asked.
+  const bool same = ::lstat(path_of(address), &after) == 0 && before.st_ino == after.st_ino &&
+                    before.st_dev == after.st_dev && before.st_ctim.tv_nsec == after.st_ctim.tv_nsec;
+  if (same) ::unlink(path_of(address));
+}
+
 int open_listener(const SocketAddress& address, bool first) noexcept {
+  if (address.is_unix()) remove_stale_file(address);
   const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
   const int on = 1;
@@ -31,9 +61,9 @@ int open_listener(const SocketAddress& address, bool first) noexcept {
   // The first binds before it agrees to share, so that it meets the error if another process has the port.
   if (!first) ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
   const bool bound = ::bind(fd, as_sockaddr(address), address.size) == 0;
-  if (first) ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+  if (first && bound && !address.is_unix()) ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
   // Accepted connections inherit this.
-  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (!address.is_unix()) ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (bound && ::listen(fd, SOMAXCONN) == 0) return fd;
   const int error = errno;
   ::close(fd);
@@ -41,9 +71,21 @@ int open_listener(const SocketAddress& address, bool first) noexcept {
   return -1;
 }
 
+std::optional<SocketAddress> parse_unix_address(std::string_view path) {
+  SocketAddress address;
+  auto& out = reinterpret_cast<sockaddr_un&>(address.storage);
+  if (!path.starts_with('/') || path.size() >= sizeof out.sun_path) return std::nullopt;
+  out.sun_family = AF_UNIX;
+  path.copy(out.sun_path, path.size());
+  address.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + 1);
+  address.text = std::string(kUnix) + std::string(path);
+  return address;
+}
+
 }  // namespace
 
-bool SocketAddress::is_loopback() const noexcept {
+bool SocketAddress::is_local() const noexcept {
+  if (is_unix()) return true;
   if (storage.ss_family == AF_INET) {
     return (ntohl(reinterpret_cast<const sockaddr_in&>(storage).sin_addr.s_addr) >> 24) == 127;
   }
@@ -51,6 +93,7 @@ bool SocketAddress::is_loopback() const noexcept {
 }
 
 std::string host_of(const sockaddr_storage& storage) {
+  if (storage.ss_family == AF_UNIX) return {};
   char text[INET6_ADDRSTRLEN] = "";
   const void* address = storage.ss_family == AF_INET6
                             ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr)
@@ -61,6 +104,12 @@ std::string host_of(const sockaddr_storage& storage) {
 
 SocketAddress from_kernel(const sockaddr_storage& storage, socklen_t size) {
   SocketAddress address{storage, size, {}};
+  if (address.is_unix()) {
+    // A client's end has no name.
+    const bool named = size > offsetof(sockaddr_un, sun_path);
+    address.text = std::string(kUnix) + (named ? path_of(address) : "");
+    return address;
+  }
   const std::string host = host_of(storage);
   const std::string port = std::to_string(port_of(storage));
   address.text = storage.ss_family == AF_INET6 ? "[" + host + "]:" + port : host + ":" + port;
@@ -68,6 +117,7 @@ SocketAddress from_kernel(const sockaddr_storage& storage, socklen_t size) {
 }
 
 std::optional<SocketAddress> parse_address(std::string_view text) {
+  if (text.starts_with(kUnix)) return parse_unix_address(text.substr(kUnix.size()));
   const std::size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return std::nullopt;
   std::string host(text.substr(0, colon));
@@ -130,6 +180,7 @@ SocketAddress bound_address(int descriptor) {
 std::vector<int> open_listeners(const SocketAddress& address, std::size_t count, std::string& error) {
   std::vector<int> descriptors;
   SocketAddress exact = address;
+  if (address.is_unix()) count = 1;
   for (std::size_t i = 0; i < count; ++i) {
     const int fd = open_listener(exact, i == 0);
     if (fd < 0) {

@@ -37,8 +37,12 @@ short poll_events(int fd, short events) noexcept {
 
 }  // namespace
 
-Transport::Transport(Poller& poller, int descriptor, TransportOwner& owner)
-    : poller_(poller), owner_(&owner), descriptor_(descriptor) {
+Transport::Transport(Poller& poller, int descriptor, TransportOwner& owner, std::unique_ptr<TlsSession> tls)
+    : poller_(poller), owner_(&owner), tls_(std::move(tls)), descriptor_(descriptor) {
+  if (tls_) {
+    tls_->attach(descriptor);
+    readable_ = true;  // it may hold bytes that came behind its handshake
+  }
   add_reference();  // of the registration
   poller_.add(*this);
 }
@@ -48,6 +52,15 @@ void Transport::announce(std::uint32_t events) noexcept {
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) writable_ = true;
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) ended_ = true;
   if ((events & EPOLLERR) != 0) broken_ = true;
+  if (tls_) announce_to_tls();
+}
+
+/// A session may have to write before it can read, and owes its end until the kernel takes it.
+void Transport::announce_to_tls() noexcept {
+  tls_->announce(readable_, ended_);
+  if (!writable_) return;
+  if (tls_->waits_to_write()) readable_ = true;
+  if (end_owed_) shutdown_send();
 }
 
 /// Tells the owner what it wants to know; each telling may close us.
@@ -86,7 +99,26 @@ void Transport::wake() noexcept {
   poller_.tell_later(*this);
 }
 
+IoStatus Transport::handshake() noexcept {
+  if (!tls_) return IoStatus::ok;
+  const IoStatus status = tls_->handshake();
+  readable_ = status != IoStatus::again || ended_;
+  if (status != IoStatus::again) return status;
+  if (tls_->waits_to_write()) {
+    writable_ = false;
+    watch_write();
+  } else {
+    watch_read();
+  }
+  return status;
+}
+
 IoResult Transport::recv(std::span<char> into) noexcept {
+  if (tls_) {
+    const IoResult received = tls_->recv(into);
+    readable_ = received.bytes == into.size() || tls_->is_over();
+    return received;
+  }
   IoResult result = io_result(receive(descriptor_, into.data(), into.size()));
   if (result.status == IoStatus::ok && result.bytes == 0) result.status = IoStatus::eof;
   // A short read has emptied the socket: what comes next is announced anew. Only an end that is already known is not.
@@ -103,10 +135,16 @@ IoResult Transport::sent(std::size_t asked, std::ptrdiff_t moved) noexcept {
 }
 
 IoResult Transport::send(std::string_view bytes) noexcept {
+  if (tls_) return send(std::span(&bytes, 1));
   return sent(bytes.size(), transmit(descriptor_, bytes.data(), bytes.size()));
 }
 
 IoResult Transport::send(std::span<const std::string_view> pieces) noexcept {
+  if (tls_) {
+    const IoResult result = tls_->send(pieces);
+    if (tls_->waits_to_write()) writable_ = false;
+    return result;
+  }
   iovec parts[kMaxPieces];
   std::size_t count = 0;
   std::size_t asked = 0;
@@ -128,6 +166,7 @@ bool Transport::peer_has_closed() const noexcept {
 }
 
 bool Transport::has_input() const noexcept {
+  if (tls_) return tls_->has_input();
   return (poll_events(descriptor_, POLLIN | POLLRDHUP) & (POLLIN | POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
@@ -138,11 +177,16 @@ int Transport::connect_error() const noexcept {
   return error;
 }
 
-void Transport::shutdown_send() noexcept { ::shutdown(descriptor_, SHUT_WR); }
+void Transport::shutdown_send() noexcept {
+  end_owed_ = tls_ && !tls_->send_end();
+  if (!end_owed_) ::shutdown(descriptor_, SHUT_WR);
+}
 
 void Transport::close() noexcept {
   if (owner_ == nullptr) return;
   owner_ = nullptr;
+  if (tls_) tls_->send_end();
+  tls_.reset();
   ::close(std::exchange(descriptor_, -1));  // which ends the registration, too
   poller_.forget(*this);
 }
@@ -150,7 +194,15 @@ void Transport::close() noexcept {
 void Transport::reset() noexcept {
   const linger now{.l_onoff = 1, .l_linger = 0};
   if (owner_ != nullptr) ::setsockopt(descriptor_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  if (tls_) tls_->abandon();
   close();
+}
+
+Transport::Released Transport::release() noexcept {
+  owner_ = nullptr;
+  poller_.remove(*this);
+  poller_.forget(*this);
+  return {std::exchange(descriptor_, -1), std::move(tls_)};
 }
 
 }  // namespace outrigger::net

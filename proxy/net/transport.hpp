@@ -2,8 +2,8 @@
 //
 // One connection's bytes, readiness style: `recv` and `send` never wait, `watch_*` asks to be told once when trying
 // again makes sense. No buffer is attached to a connection that waits, which a completion-style read would need; idle
-// connections therefore cost a few hundred bytes. All sides use this class alone, so that another byte layer (TLS on
-// the descriptor) replaces one file.
+// connections therefore cost a few hundred bytes. All sides use this class alone and do not know whether their bytes
+// are encrypted: where there is a TlsSession they are, and all that is said here is said of what it has decrypted.
 //
 // The descriptor is registered with the worker's Poller once, edge-triggered, for everything; what was announced is
 // remembered here until an attempt finds it used up. Asking costs no system call, where an Asio wait costs one
@@ -17,27 +17,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 
 #include "proxy/net/intrusive.hpp"
+#include "proxy/net/io_result.hpp"
+#include "proxy/net/tls_session.hpp"
 
 namespace outrigger::net {
 
 class Poller;
-
-enum class IoStatus : std::uint8_t {
-  ok,     // `bytes` were moved; fewer than asked for means that trying again now is pointless
-  again,  // nothing could be moved now
-  eof,    // the peer has closed its side
-  fault,  // `error` says why
-};
-
-struct IoResult {
-  IoStatus status = IoStatus::ok;
-  std::size_t bytes = 0;
-  int error = 0;
-};
 
 class TransportOwner {
  public:
@@ -52,16 +42,18 @@ class TransportOwner {
 
 class Transport : public Counted<Transport> {
  public:
-  /// Takes over a connected, connecting or listening descriptor, which must be non-blocking.
-  Transport(Poller& poller, int descriptor, TransportOwner& owner);
+  /// Takes over a connected, connecting or listening descriptor, which must be non-blocking. With `tls`, nothing moves
+  /// before its handshake is done.
+  Transport(Poller& poller, int descriptor, TransportOwner& owner, std::unique_ptr<TlsSession> tls = nullptr);
 
+  /// Goes on with the handshake: ok once it is done, at once where there is none; again: the owner will be told that it
+  /// can go on, by whichever word; fault: `tls()` knows why.
+  IoStatus handshake() noexcept;
   IoResult recv(std::span<char> into) noexcept;
   IoResult send(std::string_view bytes) noexcept;
   /// Several pieces (at most kMaxPieces) in one call.
   IoResult send(std::span<const std::string_view> pieces) noexcept;
   static constexpr std::size_t kMaxPieces = 4;
-  /// Bytes that are readable without any readiness being announced.
-  std::size_t pending() const noexcept { return 0; }
 
   /// Ask once; the owner is told once. Asking again while asked is nothing.
   void watch_read() noexcept;
@@ -81,23 +73,36 @@ class Transport : public Counted<Transport> {
   /// The pending error of a connect that has become writable; 0: connected.
   int connect_error() const noexcept;
 
+  /// Ends our side; the other one may go on.
   void shutdown_send() noexcept;
-  /// Closes and lets go of the owner.
+  /// Closes in good order and lets go of the owner.
   void close() noexcept;
   /// Closes with a reset instead of an orderly end.
   void reset() noexcept;
   int descriptor() const noexcept { return descriptor_; }
+  /// nullptr: bytes are what they are on the wire.
+  const TlsSession* tls() const noexcept { return tls_.get(); }
+
+  /// A connection that goes to another loop: the descriptor, and what is on it.
+  struct Released {
+    int descriptor;
+    std::unique_ptr<TlsSession> tls;
+  };
+  /// Lets go of the descriptor and the owner without closing.
+  Released release() noexcept;
 
  private:
   friend class Counted<Transport>;
   friend class Poller;
   void last_reference_gone() noexcept { delete this; }
   void announce(std::uint32_t events) noexcept;
+  void announce_to_tls() noexcept;
   void dispatch();
   IoResult sent(std::size_t asked, std::ptrdiff_t moved) noexcept;
 
   Poller& poller_;
   TransportOwner* owner_;
+  std::unique_ptr<TlsSession> tls_;
   Transport* next_ = nullptr;         // in the poller's list of those to tell
   Transport* next_closed_ = nullptr;  // and of those that have closed
   int descriptor_;
@@ -107,7 +112,8 @@ class Transport : public Counted<Transport> {
   bool readable_ = false;
   bool writable_ = false;
   bool broken_ = false;
-  bool ended_ = false;  // the peer has closed its side
+  bool ended_ = false;     // the peer has closed its side
+  bool end_owed_ = false;  // our side's end is still to be said
   // and what the owner wants to be told.
   bool want_read_ = false;
   bool want_write_ = false;

@@ -14,6 +14,7 @@
 #include "proxy/config/snapshot.hpp"
 #include "proxy/net/connection_pool.hpp"
 #include "proxy/net/intrusive.hpp"
+#include "proxy/net/tls_context.hpp"
 #include "proxy/telemetry/record.hpp"
 
 namespace outrigger::net {
@@ -22,9 +23,10 @@ using RouteRow = telemetry::RouteRows;
 
 struct View final : Counted<View> {
   std::shared_ptr<const config::Snapshot> snapshot;
-  std::vector<RouteRow> rows;                            // by route
-  std::vector<std::vector<Ref<ConnectionPool>>> pools;   // by upstream, then endpoint
-  std::vector<const config::ListenerConfig*> listeners;  // in the order in which they were opened
+  std::vector<RouteRow> rows;                                   // by route
+  std::vector<std::vector<Ref<ConnectionPool>>> pools;          // by upstream, then endpoint
+  std::vector<const config::ListenerConfig*> listeners;         // in the order in which they were opened
+  std::vector<std::shared_ptr<const TlsContext>> listener_tls;  // likewise; nullptr: none
 
   void last_reference_gone() noexcept { delete this; }
 };

@@ -76,7 +76,7 @@ class Aimd {
  public:
   // The standard error, as a share of the mean, within which a window's mean is known, and one that a probe measures.
   static constexpr double kKnown = 0.2;
-  static constexpr double kKnownToMeasure = 0.1;
+  static constexpr double kKnownToMeasure = 0.05;
 
   explicit Aimd(std::uint32_t initial) noexcept : limit_(initial) {}
 

@@ -107,7 +107,7 @@ std::uint32_t CallWindow::size_of(std::uint32_t calls) noexcept { return std::cl
 // Every change of a cell is booked by the one who made it, a clearing included: whatever the interleaving, the sums are
 // what the cells hold.
 void CallWindow::put(std::uint32_t index, std::uint8_t cell) noexcept {
-  const std::uint8_t before = cells_[index].exchange(cell, std::memory_order_relaxed);
+  const std::uint8_t before = cells_[index].exchange(cell);
   const auto book = [cell, before](std::atomic<std::int64_t>& sum, std::uint8_t flag) {
     const int change = ((cell & flag) != 0 ? 1 : 0) - ((before & flag) != 0 ? 1 : 0);
     if (change != 0) sum.fetch_add(change, std::memory_order_relaxed);
@@ -119,7 +119,11 @@ void CallWindow::put(std::uint32_t index, std::uint8_t cell) noexcept {
 
 void CallWindow::record(CallEnd end) noexcept {
   const std::uint64_t turn = entered_.fetch_add(1, std::memory_order_relaxed);
-  put(static_cast<std::uint32_t>(turn % size_.load(std::memory_order_relaxed)), cell_of(end));
+  const auto index = static_cast<std::uint32_t>(turn % size_.load(std::memory_order_relaxed));
+  put(index, cell_of(end));
+  // The ring was cut meanwhile: nobody's turn would come to this place again. Either the thread that cuts finds the
+  // call in its cell, or the cut is seen here; hence the total order of the two.
+  if (index >= size_.load()) put(index, 0);
 }
 
 OutcomeCounts CallWindow::counts() const noexcept {
@@ -134,7 +138,7 @@ OutcomeCounts CallWindow::counts() const noexcept {
 void CallWindow::clear() noexcept {
   // All cells, not only those in use: a result may have entered by the former size while the ring was cut.
   for (std::uint32_t i = 0; i < kMaxCalls; ++i) {
-    if (cells_[i].load(std::memory_order_relaxed) != 0) put(i, 0);
+    if (cells_[i].load() != 0) put(i, 0);
   }
   entered_.store(0, std::memory_order_relaxed);
 }
@@ -142,7 +146,7 @@ void CallWindow::clear() noexcept {
 void CallWindow::cut(std::uint32_t calls) noexcept {
   const std::uint32_t size = size_of(calls);
   if (size_.load(std::memory_order_relaxed) == size) return;
-  size_.store(size, std::memory_order_relaxed);
+  size_.store(size);
   clear();
 }
 

@@ -99,8 +99,8 @@ class CallWindow {
   std::atomic<std::int64_t> failures_{0};
   std::atomic<std::int64_t> slow_{0};
   std::atomic<std::int64_t> neutral_{0};
-  std::atomic<std::uint32_t> size_;
-  std::array<std::atomic<std::uint8_t>, kMaxCalls> cells_{};
+  alignas(kCacheLine) std::atomic<std::uint32_t> size_;  // beside nothing that every call writes
+  alignas(kCacheLine) std::array<std::atomic<std::uint8_t>, kMaxCalls> cells_{};
 };
 
 }  // namespace outrigger::policy

@@ -29,12 +29,11 @@ struct HealthChecks::Check : std::enable_shared_from_this<Check> {
 namespace {
 
 /// The Host of a check: what requests are sent with, as far as that is known without one.
-std::string host_for(const config::UpstreamConfig& upstream, const config::ResolvedEndpoint& endpoint) {
+std::string host_for(const config::UpstreamConfig& upstream, const std::string& host, const std::string& address) {
   if (upstream.host) return *upstream.host;
-  const std::size_t colon = endpoint.address.rfind(':');
-  if (endpoint.host.empty() || colon == std::string::npos) return endpoint.address;
-  const bool v6 = endpoint.host.find(':') != std::string::npos;
-  return (v6 ? "[" + endpoint.host + "]" : endpoint.host) + endpoint.address.substr(colon);
+  if (host.empty()) return "localhost";  // a Unix socket
+  const bool v6 = host.find(':') != std::string::npos;
+  return (v6 ? "[" + host + "]" : host) + address.substr(address.rfind(':'));
 }
 
 }  // namespace
@@ -50,7 +49,8 @@ void HealthChecks::follow(const config::Snapshot& snapshot) {
   for (std::size_t i = 0; i < snapshot.config.upstreams.size(); ++i) {
     const config::UpstreamConfig& upstream = snapshot.config.upstreams[i];
     if (upstream.health_check) counts_.try_emplace(upstream.name);
-    for (const config::ResolvedEndpoint& endpoint : snapshot.resolved[i]) {
+    for (std::size_t j = 0; j < snapshot.endpoint_hosts[i].size(); ++j) {
+      const policy::Endpoint& endpoint = snapshot.endpoint_sets[i].endpoints[j];
       const std::shared_ptr<policy::EndpointState>& shared = snapshot.endpoint_states[state++];
       if (!upstream.health_check) continue;
       const auto address = net::parse_address(endpoint.address);
@@ -64,7 +64,7 @@ void HealthChecks::follow(const config::Snapshot& snapshot) {
       check->upstream = upstream.name;
       check->config = *upstream.health_check;
       check->question = {.address = *address,
-                         .host = host_for(upstream, endpoint),
+                         .host = host_for(upstream, snapshot.endpoint_hosts[i][j], endpoint.address),
                          .path = check->config.path,
                          .timeout = check->config.timeout,
                          .expect = check->config.expect};

@@ -63,6 +63,29 @@ telemetry::LogConfig log_config(const config::Config& config, const ServerOption
   return log;
 }
 
+std::vector<net::SocketAddress> addresses_of(const config::HostPort& address) {
+  if (address.path.empty()) return net::resolve(address.host, address.port);
+  return {*net::parse_address(config::to_string(address))};
+}
+
+std::shared_ptr<const net::TlsContexts> build_tls(const config::Config& config, std::vector<std::string>& errors) {
+  config::Diagnostics wrong;
+  auto contexts = net::build_tls(config, wrong);
+  for (const config::Diagnostic& diagnostic : wrong) errors.push_back(config::to_string(diagnostic));
+  return contexts;
+}
+
+std::vector<telemetry::CertificateLevels> expiries(const config::Config& config, const net::TlsContexts& tls) {
+  std::vector<telemetry::CertificateLevels> levels;
+  const auto add = [&levels](const net::TlsContext* context, std::string listener, std::string upstream) {
+    if (context == nullptr || !context->expires()) return;
+    levels.push_back({std::move(listener), std::move(upstream), static_cast<double>(*context->expires())});
+  };
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) add(tls.listeners[i].get(), config.listeners[i].name, "");
+  for (std::size_t i = 0; i < config.upstreams.size(); ++i) add(tls.upstreams[i].get(), "", config.upstreams[i].name);
+  return levels;
+}
+
 void raise_descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -103,8 +126,11 @@ int Server::run() {
   }
   watch_signals();
   std::vector<std::string> errors;
-  names_.learn_now(first_config_);
-  snapshot_ = build(first_config_, {}, 1, errors);
+  tls_ = build_tls(first_config_, errors);
+  if (tls_) {
+    names_.learn_now(first_config_);
+    snapshot_ = build(first_config_, {}, 1, errors);
+  }
   if (!snapshot_) {
     for (const std::string& error : errors) std::cerr << "outrigger: " << error << '\n';
     return 1;
@@ -117,7 +143,7 @@ int Server::run() {
   if (!open_admin()) return 1;
   log_.start();
   for (auto& worker : workers_) {
-    worker->use(snapshot_);
+    worker->use(snapshot_, tls_);
     worker->start();
   }
   stage_ = Stage::serving;
@@ -155,7 +181,7 @@ void Server::make_workers() {
 bool Server::open_listeners() {
   for (std::size_t i = 0; i < first_config_.listeners.size(); ++i) {
     const config::ListenerConfig& listener = first_config_.listeners[i];
-    const auto addresses = net::resolve(listener.listen.host, listener.listen.port);
+    const auto addresses = addresses_of(listener.listen);
     std::string error = "the address does not resolve";
     std::vector<int> descriptors;
     if (!addresses.empty()) descriptors = net::open_listeners(addresses.front(), worker_count_, error);
@@ -163,15 +189,16 @@ bool Server::open_listeners() {
       std::cerr << "outrigger: listener " << listener.name << ": cannot listen on " << error << '\n';
       return false;
     }
-    const bool local = addresses.front().is_loopback();
+    const bool local = addresses.front().is_local();
+    if (!listener.listen.path.empty()) socket_files_.emplace_back(listener.listen.path);
     std::atomic<std::int64_t>& connections = listener_connections_.emplace_back(0);
     for (std::uint32_t w = 0; w < worker_count_; ++w) {
-      workers_[w]->listen(descriptors[w], {.index = i,
-                                           .name = registry_.intern(listener.name),
-                                           .row = metrics_.listener_row(w, listener.name),
-                                           .connections = &connections,
-                                           .local = local,
-                                           .trusted = local || listener.trusted_hops > 0});
+      workers_[w]->listen(w < descriptors.size() ? descriptors[w] : -1, {.index = i,
+                                                                         .name = registry_.intern(listener.name),
+                                                                         .row = metrics_.listener_row(w, listener.name),
+                                                                         .connections = &connections,
+                                                                         .local = local,
+                                                                         .alone = descriptors.size() < worker_count_});
     }
     listening_.push_back(net::bound_address(descriptors.front()).text);
   }
@@ -207,6 +234,7 @@ void Server::make_export() {
   };
   sources.endpoints = [this] { return endpoint_levels(*snapshot_, net::steady_now()); };
   sources.health_checks = [this] { return health_checks_.totals(); };
+  sources.certificates = [this] { return expiries(snapshot_->config, *tls_); };
   sources.policies = [this] { return levels_of(*snapshot_, net::steady_now()); };
   sources.buffer_bytes = [this] {
     std::vector<telemetry::KindValue> values;
@@ -234,8 +262,8 @@ std::string Server::ready_line() const {
 
 std::shared_ptr<const config::Snapshot> Server::build(config::Config config, config::ChaosOrders orders,
                                                       std::uint64_t generation, std::vector<std::string>& errors) {
-  config::Resolved resolved = names_.endpoints(config);
-  auto built = config::build_snapshot(std::move(config), instance_, generation, std::move(resolved), registry_,
+  const config::Resolved resolved = names_.endpoints(config);
+  auto built = config::build_snapshot(std::move(config), instance_, generation, resolved, registry_,
                                       {.allowed = options_.allow_chaos, .orders = std::move(orders)});
   if (auto* failed = std::get_if<std::vector<std::string>>(&built)) {
     errors = std::move(*failed);
@@ -278,9 +306,11 @@ void Server::begin_reload() {
     if (diagnostic.severity == config::Severity::error) errors.push_back(config::to_string(diagnostic));
   }
   if (errors.empty()) errors = unchangeable(loaded.config);
+  std::shared_ptr<const net::TlsContexts> tls;
+  if (errors.empty()) tls = build_tls(loaded.config, errors);
   if (!errors.empty()) return refuse_reload(std::move(errors));
   const auto next = std::make_shared<config::Config>(std::move(loaded.config));
-  names_.learn(*next, [this, next] { end_reload(std::move(*next)); });
+  names_.learn(*next, [this, next, tls] { end_reload(std::move(*next), tls); });
 }
 
 void Server::refuse_reload(std::vector<std::string> errors) {
@@ -295,7 +325,7 @@ void Server::refuse_reload(std::vector<std::string> errors) {
   next_reload()({false, snapshot_->generation, std::move(errors)});
 }
 
-void Server::end_reload(config::Config config) {
+void Server::end_reload(config::Config config, std::shared_ptr<const net::TlsContexts> tls) {
   if (stage_ == Stage::stopped) return refuse_reload({"the process has drained meanwhile"});
   std::vector<std::string> errors;
   config::ChaosOrders orders = chaos_orders_;
@@ -320,6 +350,7 @@ void Server::end_reload(config::Config config) {
   for (const std::string& policy : ended) {
     log_.control().write(telemetry::LogLevel::warn, "ordered faults ended with the reload", {{"policy", policy}});
   }
+  tls_ = std::move(tls);
   publish(std::move(next), std::move(orders), [done = std::move(done)](std::uint64_t generation) {
     done({true, generation, {}});
   });
@@ -355,8 +386,8 @@ void Server::publish(std::shared_ptr<const config::Snapshot> next, config::Chaos
   watch_chaos();
   auto waiting = std::make_shared<std::size_t>(workers_.size());
   for (auto& worker : workers_) {
-    worker->post([this, w = worker.get(), next, waiting, done] {
-      w->use(next);
+    worker->post([this, w = worker.get(), next, tls = tls_, waiting, done] {
+      w->use(next, tls);
       net::asio::post(io_, [waiting, done, next] {
         if (--*waiting == 0) done(next->generation);
       });
@@ -398,7 +429,10 @@ void Server::watch_signals() {
 void Server::on_signal(int signal) {
   if (signal == SIGHUP) return reload([](const admin::ReloadResult&) {});
   if (signal == SIGUSR1) return log_.reopen();
-  if (exit_when_drained_) std::_Exit(128 + signal);
+  if (exit_when_drained_) {
+    socket_files_.clear();  // nothing else is cleared up
+    std::_Exit(128 + signal);
+  }
   begin_drain(signal == SIGINT, true);
 }
 
@@ -436,6 +470,7 @@ void Server::wait_for_quiet() {
   const TimePoint now = net::steady_now();
   const bool over = now >= grace_ends_;
   if (over || in_flight() == 0) {
+    socket_files_.clear();
     for (auto& worker : workers_) worker->post([w = worker.get()] { w->stop_listening(); });
     if (over || process_.downstream_connections.load(std::memory_order_relaxed) == 0) return stop_workers();
   }
@@ -542,7 +577,8 @@ std::optional<std::string> Server::policy_json(std::string_view key) {
 }
 
 std::string Server::validate(std::string_view yaml) {
-  const config::LoadResult loaded = config::load_text(yaml, "body");
+  config::LoadResult loaded = config::load_text(yaml, "body");
+  if (loaded.ok()) std::ranges::move(net::check_tls(loaded.config), std::back_inserter(loaded.diagnostics));
   ordered_json errors = ordered_json::array();
   ordered_json warnings = ordered_json::array();
   for (const config::Diagnostic& diagnostic : loaded.diagnostics) {

@@ -26,6 +26,7 @@
 #include "proxy/config/load.hpp"
 #include "proxy/config/snapshot.hpp"
 #include "proxy/net/asio.hpp"
+#include "proxy/net/socket_file.hpp"
 #include "proxy/server/cache_memory.hpp"
 #include "proxy/server/health_checks.hpp"
 #include "proxy/server/mailbox_wakeups.hpp"
@@ -92,7 +93,7 @@ class Server final : private admin::AdminBackend {
   std::vector<std::string> unchangeable(const config::Config& next) const;
   using ReloadDone = std::function<void(admin::ReloadResult)>;
   void begin_reload();
-  void end_reload(config::Config next);
+  void end_reload(config::Config next, std::shared_ptr<const net::TlsContexts> tls);
   void refuse_reload(std::vector<std::string> errors);
   ReloadDone next_reload();
   void names_changed();
@@ -132,10 +133,12 @@ class Server final : private admin::AdminBackend {
   Names names_;
   HealthChecks health_checks_;
   std::shared_ptr<const config::Snapshot> snapshot_;
+  std::shared_ptr<const net::TlsContexts> tls_;  // of the snapshot's configuration
   config::ChaosOrders chaos_orders_;
   std::deque<ReloadDone> reloads_;  // asked for and not decided; one is under way, the others have their turn after it
   Worker::Workers workers_;
   std::vector<std::string> listening_;  // the addresses that were bound, by listener
+  std::vector<net::SocketFile> socket_files_;
   std::unique_ptr<telemetry::PrometheusExport> export_;
   std::unique_ptr<admin::AdminServer> admin_;
   struct Signals;

@@ -229,7 +229,7 @@ ordered_json view_upstreams(const Snapshot& snapshot, TimePoint now) {
     for (std::size_t j = 0; j < snapshot.endpoint_sets[i].endpoints.size(); ++j) {
       const policy::Endpoint& endpoint = snapshot.endpoint_sets[i].endpoints[j];
       endpoints.push_back({{"address", endpoint.address},
-                           {"host", snapshot.resolved[i][j].host},
+                           {"host", snapshot.endpoint_hosts[i][j]},
                            {"weight", endpoint.weight},
                            {"state", kEndpointStates[endpoint_state(*endpoint.state, now)]},
                            {"in_flight", endpoint.state->in_flight.load(std::memory_order_relaxed)}});

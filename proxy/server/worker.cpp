@@ -21,6 +21,7 @@ Worker::~Worker() { join(); }
 
 void Worker::listen(int descriptor, const net::ListenerInfo& info) {
   listener_infos_.push_back(info);
+  if (descriptor < 0) return;
   net::AcceptSink& sink = *this;
   listeners_.push_back(std::make_unique<net::Listener>(edge_, descriptor, info, sink));
 }
@@ -39,8 +40,20 @@ void Worker::run() {
   loop_.run();
 }
 
+namespace {
+
+/// Connections are shared by what goes to one address under one upstream's name, encrypted in one way.
+std::string pool_key(const config::Snapshot& snapshot, std::size_t upstream, std::size_t endpoint) {
+  const config::UpstreamConfig& config = snapshot.config.upstreams[upstream];
+  std::string key = config.name + '\n' + snapshot.endpoint_sets[upstream].endpoints[endpoint].address;
+  if (config.tls) key += '\n' + snapshot.endpoint_hosts[upstream][endpoint] + '\n' + net::fingerprint(*config.tls);
+  return key;
+}
+
+}  // namespace
+
 /// Makes the worker's own view of a snapshot and puts it in force.
-void Worker::use(std::shared_ptr<const config::Snapshot> snapshot) {
+void Worker::use(std::shared_ptr<const config::Snapshot> snapshot, std::shared_ptr<const net::TlsContexts> tls) {
   net::Ref<net::View> view(new net::View);
   telemetry::MetricRegistry& metrics = *setup_.metrics;
   const std::uint32_t me = setup_.index;
@@ -49,33 +62,40 @@ void Worker::use(std::shared_ptr<const config::Snapshot> snapshot) {
   }
   std::map<std::string, net::Ref<net::ConnectionPool>> pools;
   for (std::size_t i = 0; i < snapshot->upstreams.size(); ++i) {
-    const std::string name(snapshot->upstreams[i].name);
     auto& row = view->pools.emplace_back();
-    for (const policy::Endpoint& endpoint : snapshot->endpoint_sets[i].endpoints) {
-      row.push_back(pools[name + '\n' + endpoint.address] = pool(name, endpoint, *snapshot, i));
+    for (std::size_t e = 0; e < snapshot->endpoint_sets[i].endpoints.size(); ++e) {
+      row.push_back(pools[pool_key(*snapshot, i, e)] = pool(*snapshot, tls.get(), i, e));
     }
   }
   for (auto& [name, unused] : pools_) {
     if (!pools.contains(name)) unused->retire();
   }
   pools_ = std::move(pools);
+  const auto& listeners = snapshot->config.listeners;
   for (const net::ListenerInfo& info : listener_infos_) {
-    const auto found = std::ranges::find(snapshot->config.listeners, info.name, &config::ListenerConfig::name);
+    const auto found = std::ranges::find(listeners, info.name, &config::ListenerConfig::name);
     view->listeners.push_back(&*found);
+    view->listener_tls.push_back(tls ? tls->listeners[static_cast<std::size_t>(found - listeners.begin())] : nullptr);
   }
   loop_.local.cursors.resize(std::max(loop_.local.cursors.size(), snapshot->upstreams.size()));
   view->snapshot = std::move(snapshot);
   edge_.view = std::move(view);
 }
 
-net::Ref<net::ConnectionPool> Worker::pool(const std::string& upstream, const policy::Endpoint& endpoint,
-                                           const config::Snapshot& snapshot, std::size_t upstream_index) {
-  net::Ref<net::ConnectionPool>& known = pools_[upstream + '\n' + endpoint.address];
+net::Ref<net::ConnectionPool> Worker::pool(const config::Snapshot& snapshot, const net::TlsContexts* tls,
+                                           std::size_t upstream, std::size_t endpoint) {
+  const config::UpstreamConfig& config = snapshot.config.upstreams[upstream];
+  net::Ref<net::ConnectionPool>& known = pools_[pool_key(snapshot, upstream, endpoint)];
   if (!known) {
+    net::PoolTls how;
+    if (config.tls && tls != nullptr) {
+      const std::string& name = config.tls->sni.empty() ? snapshot.endpoint_hosts[upstream][endpoint] : config.tls->sni;
+      how = {.context = tls->upstreams[upstream], .name = name, .log = &edge_.log};
+    }
     known = net::Ref<net::ConnectionPool>(new net::ConnectionPool(
-        loop_, *net::parse_address(endpoint.address), *setup_.metrics->upstream_row(setup_.index, upstream)));
+        loop_, *net::parse_address(snapshot.endpoint_sets[upstream].endpoints[endpoint].address),
+        *setup_.metrics->upstream_row(setup_.index, config.name), std::move(how)));
   }
-  const config::UpstreamConfig& config = snapshot.config.upstreams[upstream_index];
   known->configure({.idle_timeout = config.idle_timeout,
                     .read_idle_timeout = config.read_idle_timeout,
                     .max_requests_per_connection = config.max_requests_per_connection});
@@ -83,27 +103,73 @@ net::Ref<net::ConnectionPool> Worker::pool(const std::string& upstream, const po
 }
 
 void Worker::accepted(const net::ListenerInfo& listener, int descriptor, std::string peer) {
+  if (edge_.view->listener_tls[listener.index]) return shake_hands(listener, descriptor, std::move(peer));
+  place(listener, descriptor, std::move(peer), nullptr);
+}
+
+void Worker::shake_hands(const net::ListenerInfo& listener, int descriptor, std::string peer) {
+  if (!handshaker_) {
+    handshaker_ = std::make_unique<net::Handshaker>([this](net::Handshaker::Outcome outcome) {
+      post([this, shared = std::make_shared<net::Handshaker::Outcome>(std::move(outcome))] {
+        shaken(std::move(*shared));
+      });
+    });
+  }
+  // It counts from now on, for whoever looks whether there is room for another one.
+  setup_.process->downstream_connections.fetch_add(1, std::memory_order_relaxed);
+  listener.connections->fetch_add(1, std::memory_order_relaxed);
+  const net::View& view = *edge_.view;
+  handshaker_->begin({.listener = listener.index,
+                      .descriptor = descriptor,
+                      .peer = std::move(peer),
+                      .context = view.listener_tls[listener.index],
+                      .timeout = view.listeners[listener.index]->limits.head_timeout});
+}
+
+void Worker::shaken(net::Handshaker::Outcome outcome) {
+  const net::ListenerInfo& listener = listener_infos_[outcome.listener];
+  if (outcome.failure.empty()) {
+    place(listener, outcome.descriptor, std::move(outcome.peer), std::move(outcome.tls));
+  } else {
+    listener.row->rejected[static_cast<std::size_t>(Reason::tls_failure)].add();
+    edge_.log.write(telemetry::LogLevel::warn, "TLS with a client failed",
+                    {{"listener", listener.name}, {"client", outcome.peer}, {"error", outcome.failure}});
+  }
+  setup_.process->downstream_connections.fetch_sub(1, std::memory_order_relaxed);
+  listener.connections->fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Worker::place(const net::ListenerInfo& listener, int descriptor, std::string peer,
+                   std::unique_ptr<net::TlsSession> tls) {
   const auto load_of = [](const Worker& worker) { return worker.edge_.load.load(std::memory_order_relaxed); };
   Worker* emptiest = this;
   for (const auto& other : *setup_.all) {
     if (load_of(*other) < load_of(*emptiest)) emptiest = other.get();
   }
-  if (load_of(*this) < load_of(*emptiest) + 2) return adopt(listener.index, descriptor, std::move(peer));
+  // Where the kernel spreads connections, a small difference is not worth a hand-over.
+  const std::int64_t bearable = listener.alone ? 0 : 1;
+  if (load_of(*this) <= load_of(*emptiest) + bearable) {
+    return adopt(listener.index, descriptor, std::move(peer), std::move(tls));
+  }
   emptiest->edge_.load.fetch_add(1, std::memory_order_relaxed);
-  emptiest->post([emptiest, index = listener.index, descriptor, peer = std::move(peer)] {
+  // A task can be copied, a session cannot.
+  auto session = std::make_shared<std::unique_ptr<net::TlsSession>>(std::move(tls));
+  emptiest->post([emptiest, index = listener.index, descriptor, peer = std::move(peer), session] {
     emptiest->edge_.load.fetch_sub(1, std::memory_order_relaxed);
-    emptiest->adopt(index, descriptor, peer);
+    emptiest->adopt(index, descriptor, peer, std::move(*session));
   });
 }
 
-void Worker::adopt(std::size_t listener, int descriptor, std::string peer) {
-  auto* connection = new net::H1Downstream(edge_, descriptor, listener_infos_[listener], std::move(peer));
+void Worker::adopt(std::size_t listener, int descriptor, std::string peer, std::unique_ptr<net::TlsSession> tls) {
+  auto* connection =
+      new net::H1Downstream(edge_, descriptor, listener_infos_[listener], std::move(peer), std::move(tls));
   // One that came too late to be told with the others.
   if (setup_.process->draining.load(std::memory_order_relaxed)) connection->drain();
 }
 
 void Worker::drain() {
   edge_.drain_connections();
+  if (handshaker_) handshaker_->hurry(std::chrono::seconds{1});
   std::erase_if(listeners_, [](const auto& listener) { return !listener->info().local; });
 }
 
@@ -111,6 +177,7 @@ void Worker::stop_listening() { listeners_.clear(); }
 
 void Worker::stop() {
   listeners_.clear();
+  handshaker_.reset();
   edge_.cancel_all(Reason::drained);
   edge_.close_connections();
   edge_.end_mirrors();

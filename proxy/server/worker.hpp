@@ -18,6 +18,7 @@
 
 #include "proxy/config/snapshot.hpp"
 #include "proxy/net/edge.hpp"
+#include "proxy/net/handshaker.hpp"
 #include "proxy/net/listener.hpp"
 #include "proxy/net/loop.hpp"
 #include "proxy/telemetry/log.hpp"
@@ -47,9 +48,10 @@ class Worker final : private net::AcceptSink {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  /// Before `start`: a listening descriptor of this worker's own, and the first configuration.
+  /// Before `start`: a listening descriptor of this worker's own (-1: another worker accepts for all), and the first
+  /// configuration.
   void listen(int descriptor, const net::ListenerInfo& info);
-  void use(std::shared_ptr<const config::Snapshot> snapshot);
+  void use(std::shared_ptr<const config::Snapshot> snapshot, std::shared_ptr<const net::TlsContexts> tls = nullptr);
 
   void start();
   void join();
@@ -70,9 +72,13 @@ class Worker final : private net::AcceptSink {
 
  private:
   void accepted(const net::ListenerInfo& listener, int descriptor, std::string peer) override;
-  void adopt(std::size_t listener, int descriptor, std::string peer);
-  net::Ref<net::ConnectionPool> pool(const std::string& upstream, const policy::Endpoint& endpoint,
-                                     const config::Snapshot& snapshot, std::size_t upstream_index);
+  void shake_hands(const net::ListenerInfo& listener, int descriptor, std::string peer);
+  void shaken(net::Handshaker::Outcome outcome);
+  /// Gives a connection on which bytes can flow to the worker that is to have it.
+  void place(const net::ListenerInfo& listener, int descriptor, std::string peer, std::unique_ptr<net::TlsSession> tls);
+  void adopt(std::size_t listener, int descriptor, std::string peer, std::unique_ptr<net::TlsSession> tls);
+  net::Ref<net::ConnectionPool> pool(const config::Snapshot& snapshot, const net::TlsContexts* tls,
+                                     std::size_t upstream, std::size_t endpoint);
   void run();
 
   const Setup setup_;
@@ -81,7 +87,8 @@ class Worker final : private net::AcceptSink {
   net::Edge edge_;
   std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::vector<net::ListenerInfo> listener_infos_;
-  std::map<std::string, net::Ref<net::ConnectionPool>> pools_;  // by upstream and address
+  std::map<std::string, net::Ref<net::ConnectionPool>> pools_;  // by what must not be mixed (pool_key)
+  std::unique_ptr<net::Handshaker> handshaker_;                 // once a client has come that needs it
   std::thread thread_;
 };
 

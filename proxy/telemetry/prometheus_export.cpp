@@ -297,6 +297,17 @@ void add_health_checks(Scrape& scrape, const GaugeSources& sources) {
   }
 }
 
+void add_certificates(Scrape& scrape, const GaugeSources& sources) {
+  if (!sources.certificates) return;
+  Family family = scrape.gauge("tls_certificate_expiry_timestamp_seconds",
+                               "When the first certificate of a chain that is shown expires.");
+  for (const CertificateLevels& level : sources.certificates()) {
+    const bool of_listener = !level.listener.empty();
+    family.add({{of_listener ? "listener" : "upstream", of_listener ? level.listener : level.upstream}},
+               level.expires_unix_seconds);
+  }
+}
+
 void add_by_kind(Family family, const std::function<std::vector<KindValue>()>& source) {
   for (const KindValue& entry : source()) family.add({{"kind", entry.kind}}, entry.value);
 }
@@ -355,6 +366,7 @@ std::vector<MetricFamily> PrometheusExport::Collect() const {
   add_budgets(scrape, sources_);
   add_endpoints(scrape, sources_);
   add_health_checks(scrape, sources_);
+  add_certificates(scrape, sources_);
   if (sources_.policies) add_policy_levels(scrape, sources_.policies(), transitions_);
   if (sources_.buffer_bytes) {
     add_by_kind(scrape.gauge("buffer_bytes", "Memory held in buffers."), sources_.buffer_bytes);

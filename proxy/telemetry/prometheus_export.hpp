@@ -43,6 +43,13 @@ struct HealthCheckTotals {
   std::uint64_t bad = 0;
 };
 
+/// Of a listener or of an upstream; the other name is empty.
+struct CertificateLevels {
+  std::string listener;
+  std::string upstream;
+  double expires_unix_seconds = 0;
+};
+
 struct KindValue {
   std::string kind;
   double value = 0;
@@ -62,6 +69,7 @@ struct GaugeSources {
   std::function<std::vector<BudgetLevels>()> budgets = {};
   std::function<std::vector<EndpointLevels>()> endpoints = {};
   std::function<std::vector<HealthCheckTotals>()> health_checks = {};
+  std::function<std::vector<CertificateLevels>()> certificates = {};
   std::function<PolicyLevels()> policies = {};
   std::function<std::vector<KindValue>()> buffer_bytes = {};
   std::function<std::vector<KindValue>()> dropped = {};  // log

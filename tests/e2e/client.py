@@ -37,13 +37,18 @@ def request(method="GET", target="/", headers=(), body=None, chunks=None, traile
 class Client:
     """One connection. Responses are read in the order the requests were sent."""
 
-    def __init__(self, address, receive_buffer=None, patience=PATIENCE):
-        self.sock = socket.socket()
+    def __init__(self, address, receive_buffer=None, patience=PATIENCE, tls=None, name="localhost"):
+        """`address`: host and port, or the path of a Unix socket; `tls`: a client's SSLContext."""
+        unix = isinstance(address, str)
+        self.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(patience)
         self.sock.connect(address)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not unix:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.sock = tls.wrap_socket(self.sock, server_hostname=name, suppress_ragged_eofs=False)
         self.stream = Stream(self.sock)
         self._sent = collections.deque()
 

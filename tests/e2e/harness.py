@@ -53,6 +53,9 @@ def settled(probe, quiet=0.15):
 
 
 def address(text):
+    """What a socket connects to: a path for `unix:/path`."""
+    if text.startswith("unix:"):
+        return text[len("unix:"):]
     host, _, port = text.rpartition(":")
     return host, int(port)
 

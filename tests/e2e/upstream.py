@@ -6,10 +6,11 @@ and while it is held the connection is watched, so that a test can see the proxy
 import collections
 import select
 import socket
+import ssl
 import threading
 from dataclasses import dataclass
 
-from wire import BLOCK, PATIENCE, Malformed, Message, Port, Stream, Truncated, chunked, hang_up, head
+from wire import BLOCK, PATIENCE, Malformed, Message, Port, Stream, Truncated, UnixPath, chunked, hang_up, head
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Answer:
     hold_body: threading.Event | None = None  # waited for between head and body
     raw: bytes | None = None  # sent instead of all of that, before hold_body
     rest: bytes = b""         # sent after raw and hold_body
-    end: str = "keep"         # keep | fin | reset: what happens to the connection afterwards
+    end: str = "keep"         # keep | fin | reset | notify (TLS): what happens to the connection afterwards
 
     def head(self):
         fields = list(self.headers.items() if isinstance(self.headers, dict) else self.headers)
@@ -76,8 +77,12 @@ class _Gone(Exception):
 class Upstream:
     """Serves `script`: a list (one answer per request as they come, then OK for ever) or a function of the request."""
 
-    def __init__(self, script=(), keep_bodies=True, send_buffer=None, receive_buffer=None, port=None):
-        self._port = port or Port()
+    def __init__(self, script=(), keep_bodies=True, send_buffer=None, receive_buffer=None, port=None, path=None,
+                 tls=None):
+        """`port`: one that is claimed already; `path`: of a Unix socket instead; `tls`: a server's SSLContext."""
+        self._port = port or (UnixPath(path) if path else Port())
+        self._tls = tls
+        self.refusals = []     # why handshakes failed
         self.address, self.name = self._port.address, self._port.name
         self._queue = collections.deque(() if callable(script) else script)
         self._script = script if callable(script) else self._next
@@ -128,18 +133,23 @@ class Upstream:
                 sock, _ = listener.accept()
             except OSError:
                 return
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if sock.family == socket.AF_INET:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = Connection(len(self.connections), sock, threading.Event())
             self.connections.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
         try:
+            if self._tls:
+                connection.sock = self._tls.wrap_socket(connection.sock, server_side=True)
             stream = Stream(connection.sock)
             while self._exchange(connection, stream):
                 pass
         except Malformed as fault:
             self.faults.append(str(fault))
+        except ssl.SSLError as refusal:
+            self.refusals.append(refusal.reason)
         except (_Gone, Truncated, OSError):
             pass
         finally:

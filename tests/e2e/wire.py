@@ -63,6 +63,22 @@ class Port:
         self._claim.close()
 
 
+class UnixPath:
+    """The same for a Unix socket."""
+
+    def __init__(self, path):
+        self.address, self.name = path, "unix:" + path
+
+    def listen(self, backlog=256):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(self.address)
+        listener.listen(backlog)
+        return listener
+
+    def close(self):
+        os.unlink(self.address)
+
+
 class Blackhole(Port):
     """An endpoint whose connections are never completed: the accept queue is full from the start."""
 
@@ -78,8 +94,12 @@ class Blackhole(Port):
 
 
 def hang_up(sock, how="fin"):
-    """Ends a connection with a FIN, or with a reset when `how` says so, even while another thread waits in recv."""
+    """Ends a connection with a FIN, or with a reset when `how` says so, even while another thread waits in recv.
+
+    Under TLS a FIN says nothing of an end; `notify` says it."""
     try:
+        if how == "notify":
+            sock.unwrap()
         if how == "reset":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.shutdown(socket.SHUT_RD)  # wakes that thread without sending a FIN first

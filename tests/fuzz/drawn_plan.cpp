@@ -11,10 +11,16 @@ using namespace std::chrono_literals;
 using policy::Counts;
 
 constexpr std::array<double, 4> kRates = {0.01, 0.3, 0.5, 1};
+constexpr std::array<double, 3> kChances = {0, 0.5, 1};
 constexpr std::array<Nanos, 4> kShort = {1ms, 5ms, 50ms, 300ms};
 constexpr std::array<Nanos, 4> kWindows = {1s, 2s, 10s, 60s};
 constexpr std::array<Reason, 4> kFailures = {Reason::connect_refused, Reason::reset, Reason::attempt_timeout,
                                              Reason::protocol_error};
+
+constexpr std::array kReplaced = {Reason::overall_timeout, Reason::attempt_timeout, Reason::connect_refused,
+                                  Reason::reset,           Reason::circuit_open,    Reason::bulkhead_full,
+                                  Reason::rate_limited,    Reason::throttled,       Reason::no_healthy_endpoint,
+                                  Reason::budget_denied,   Reason::closed_early,    Reason::not_cached};
 
 template <class T>
 std::optional<T> perhaps(Bytes& bytes, T (*draw)(Bytes&)) {
@@ -191,6 +197,52 @@ policy::Classifier draw_classifier(Bytes& bytes) {
   return rules;
 }
 
+Reason draw_replaced(Bytes& bytes) { return bytes.one_of(kReplaced); }
+
+policy::FallbackConfig draw_fallback(Bytes& bytes) {
+  policy::FallbackConfig fallback;
+  for (const Reason reason : several(bytes, draw_replaced)) fallback.reasons.insert(reason);
+  if (bytes.flag()) fallback.statuses.insert(500, 599);
+  if (bytes.flag()) fallback.statuses.insert(404, 429);
+  fallback.exhausted = bytes.flag();
+  fallback.answer = bytes.value<policy::FallbackConfig::Answer>(3);
+  return fallback;
+}
+
+policy::CacheConfig draw_cache(Bytes& bytes) {
+  policy::CacheConfig cache;
+  cache.ttl = bytes.one_of(kTimes);
+  cache.max_bytes = bytes.flag() ? 1000 : 1'000'000;
+  cache.max_object_bytes = bytes.flag() ? 10 : 1000;
+  cache.statuses.insert(200, 200);
+  if (bytes.flag()) cache.statuses.insert(404, 404);
+  if (bytes.flag()) cache.vary.emplace_back("X-Key");
+  cache.coalesce = !bytes.flag();
+  cache.stale_if_error = bytes.one_of(kTimes);
+  return cache;
+}
+
+policy::ChaosDelay draw_chaos_delay(Bytes& bytes) {
+  policy::ChaosDelay delay{.probability = bytes.one_of(kChances), .min = bytes.one_of(kTimes)};
+  delay.max = std::max(delay.min, bytes.one_of(kTimes));
+  return delay;
+}
+
+policy::ChaosAbort draw_chaos_abort(Bytes& bytes) {
+  policy::ChaosAbort abort{.probability = bytes.one_of(kChances)};
+  abort.kind = bytes.value<policy::ChaosAbort::Kind>(3);
+  abort.status = bytes.one_of(std::array<std::uint16_t, 4>{503, 200, 404, 429});
+  return abort;
+}
+
+policy::ChaosConfig draw_chaos(Bytes& bytes) {
+  policy::ChaosConfig chaos;
+  chaos.seed = bytes.next();
+  chaos.delay = perhaps(bytes, draw_chaos_delay);
+  chaos.abort = perhaps(bytes, draw_chaos_abort);
+  return chaos;
+}
+
 std::string outside(const char* what, std::uint32_t counted, std::uint32_t least, std::uint32_t most) {
   return std::string{"I4 "} + what + " counts " + std::to_string(counted) + ", it should be " + std::to_string(least) +
          ".." + std::to_string(most);
@@ -211,7 +263,12 @@ DrawnNumbers::DrawnNumbers(Bytes& bytes)
       bulkheads(several(bytes, draw_bulkhead)),
       throttle(perhaps(bytes, draw_throttle)),
       adaptive(perhaps(bytes, draw_adaptive)),
-      circuits(several(bytes, draw_circuit)) {}
+      circuits(several(bytes, draw_circuit)),
+      endpoints_elsewhere(bytes.up_to(2)),
+      fallback(perhaps(bytes, draw_fallback)),
+      cache(perhaps(bytes, draw_cache)),
+      chaos(perhaps(bytes, draw_chaos)),
+      observes(bytes.up_to(7) == 1) {}
 
 DrawnPlan::DrawnPlan(Bytes& bytes, Wakeups& wakeups) : numbers_(bytes) {
   plan_.policy = &numbers_.policy;
@@ -222,12 +279,16 @@ DrawnPlan::DrawnPlan(Bytes& bytes, Wakeups& wakeups) : numbers_(bytes) {
   refer_to_hedge();
   refer_to_circuits();
   refer_to_limits(wakeups);
+  refer_to_fallback();
+  refer_to_cache(wakeups);
+  refer_to_chaos();
+  plan_.observes = numbers_.observes;
 }
 
 void DrawnPlan::refer_to_endpoints() {
   endpoint_states_ = std::make_unique<policy::EndpointState[]>(numbers_.endpoints);
   for (std::uint32_t i = 0; i < numbers_.endpoints; ++i) {
-    set_.endpoints.push_back({.address = "e", .weight = 1 + i, .state = &endpoint_states_[i]});
+    set_.endpoints.push_back({.address = "e" + std::to_string(i), .weight = 1 + i, .state = &endpoint_states_[i]});
     set_.total_weight += 1 + i;
   }
   upstream_ = {
@@ -301,6 +362,31 @@ void DrawnPlan::refer_to_limits(Wakeups& wakeups) {
   }
 }
 
+void DrawnPlan::refer_to_fallback() {
+  if (!numbers_.fallback) return;
+  states_elsewhere_ = std::make_unique<policy::EndpointState[]>(numbers_.endpoints_elsewhere);
+  for (std::uint32_t i = 0; i < numbers_.endpoints_elsewhere; ++i) {
+    set_elsewhere_.endpoints.push_back({.address = "f" + std::to_string(i), .state = &states_elsewhere_[i]});
+    ++set_elsewhere_.total_weight;
+  }
+  elsewhere_ = {.name = "elsewhere", .id = policy::UpstreamId{1}, .endpoints = &set_elsewhere_};
+  plan_.fallback = {.config = &*numbers_.fallback, .respond = {}, .upstream = &elsewhere_};
+}
+
+void DrawnPlan::refer_to_cache(Wakeups& wakeups) {
+  if (!numbers_.cache) return;
+  cache_.emplace(wakeups, memory_, 1);
+  plan_.cache = {.name = "k", .config = &*numbers_.cache, .state = &*cache_};
+}
+
+void DrawnPlan::refer_to_chaos() {
+  if (!numbers_.chaos) return;
+  chaos_.emplace();
+  plan_.chaos.config = &*numbers_.chaos;
+  plan_.chaos.state = &*chaos_;
+  if (numbers_.chaos->abort) plan_.chaos.answer.status = numbers_.chaos->abort->status;
+}
+
 void DrawnPlan::tick(TimePoint now, Rng& rng) {
   for (const Circuit& circuit : circuits_) circuit.state->tick(*circuit.config, now, rng);
 }
@@ -322,13 +408,14 @@ void DrawnPlan::end_forcing() {
 }
 
 /// Limits that count attempts know those under way, and those that count requests the ones let in; beside them only
-/// what requests hold that wait for something else.
+/// what requests hold that wait for something else. Who only observes goes on without a place where there was none.
 std::string DrawnPlan::compare(const Held& held) {
   std::string difference = ledger_->compare(set_);
   if (!difference.empty()) return "I4 " + difference;
   for (const exchange::BulkheadRef& each : plan_.bulkheads) {
-    const std::uint32_t least = each.config->counts == Counts::attempt ? held.attempts : held.requests;
-    const std::uint32_t most = std::min(least + held.undecided, each.config->max_concurrent);
+    const std::uint32_t known = each.config->counts == Counts::attempt ? held.attempts : held.requests;
+    const std::uint32_t least = numbers_.observes ? 0 : known;
+    const std::uint32_t most = std::min(known + held.undecided, each.config->max_concurrent);
     const std::uint32_t counted = each.state->in_flight();
     if (counted < least || counted > most) return outside("a bulkhead", counted, least, most);
     const std::uint32_t room = std::min(each.config->max_queue, held.undecided);
@@ -353,8 +440,9 @@ std::string DrawnPlan::compare_adaptive(const Held& held) {
   }
   const std::uint32_t ceiling = std::max({limit, adaptive_limit_, adaptive_in_flight_});
   const std::uint32_t most = std::min(held.attempts + held.undecided, ceiling);
+  const std::uint32_t least = numbers_.observes ? 0 : held.attempts;
   const std::uint32_t counted = adaptive_->in_flight();
-  if (counted < held.attempts || counted > most) return outside("an adaptive limit", counted, held.attempts, most);
+  if (counted < least || counted > most) return outside("an adaptive limit", counted, least, most);
   const std::uint32_t room = std::min(numbers_.adaptive->queue, held.undecided);
   if (adaptive_->queued() > room) return outside("an adaptive limit's queue", adaptive_->queued(), 0, room);
   adaptive_limit_ = limit;
@@ -362,10 +450,15 @@ std::string DrawnPlan::compare_adaptive(const Held& held) {
   return {};
 }
 
-std::string DrawnPlan::at_rest() {
+std::string DrawnPlan::at_rest(TimePoint now) {
   for (const policy::Endpoint& endpoint : set_.endpoints) {
     if (endpoint.state->in_flight != 0) return "I4 an endpoint counts attempts at rest";
   }
+  for (const policy::Endpoint& endpoint : set_elsewhere_.endpoints) {
+    if (endpoint.state->in_flight != 0) return "I4 an endpoint of the fallback counts attempts at rest";
+  }
+  if (cache_ && cache_->waiting() != 0) return "I4 somebody waits for the cache at rest";
+  if (fetches(now)) return "I4 an answer is being fetched at rest";
   for (const auto& budget : {&budget_, &hedge_budget_}) {
     if (!*budget) continue;
     if ((*budget)->extras_in_flight() != 0) return "I4 a budget counts extras at rest";
@@ -381,6 +474,21 @@ std::string DrawnPlan::at_rest() {
     if (circuit.state->probes_out() != 0) return "I4 a probe is out at rest";
   }
   return {};
+}
+
+/// Nobody who asks is told to wait for an answer that is being fetched.
+bool DrawnPlan::fetches(TimePoint now) {
+  if (!cache_) return false;
+  return std::ranges::any_of(kCacheKeys, [&](std::string_view key) {
+    policy::CacheWaiter waiter;
+    const policy::CacheRequest request{.method = "GET", .key = key, .fields = {}, .demand = {.no_cache = true}};
+    return cache_->lookup(*numbers_.cache, request, &waiter, now).kind == policy::CacheAnswer::Kind::wait;
+  });
+}
+
+std::string DrawnPlan::empty_cache() {
+  if (cache_) cache_->shed(memory_.taken);
+  return memory_.taken == 0 ? "" : "I4 memory is taken for answers that nobody has";
 }
 
 bool DrawnPlan::serves() const {

@@ -4,10 +4,12 @@
 // ask for, with small numbers, so that every limit is reached by a few requests. What the loader refuses is not drawn.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "proxy/exchange/plan.hpp"
@@ -41,7 +43,28 @@ struct DrawnNumbers {
   std::optional<policy::AdaptiveThrottleConfig> throttle;
   std::optional<policy::AdaptiveLimitConfig> adaptive;
   std::vector<policy::CircuitConfig> circuits;
+  std::uint32_t endpoints_elsewhere;  // of the fallback's upstream
+  std::optional<policy::FallbackConfig> fallback;
+  std::optional<policy::CacheConfig> cache;
+  std::optional<policy::ChaosConfig> chaos;
+  bool observes;
 };
+
+/// The memory of a cache: little of it, and counted.
+struct DrawnMemory final : policy::CacheMemory {
+  bool take(std::uint64_t bytes) noexcept override {
+    if (bytes > kMost - taken) return false;
+    taken += bytes;
+    return true;
+  }
+  void give_back(std::uint64_t bytes) noexcept override { taken -= bytes; }
+
+  static constexpr std::uint64_t kMost = 3000;
+  std::uint64_t taken = 0;
+};
+
+/// What requests of one plan ask a cache for.
+inline constexpr std::array<std::string_view, 3> kCacheKeys = {"one", "two", "three"};
 
 /// What the requests of all workers hold, as their checks count it.
 struct Held {
@@ -66,7 +89,9 @@ class DrawnPlan {
   /// Answers where the states disagree with what is held, or with nothing. To be asked after every fact.
   std::string compare(const Held& held);
   /// The same where only the ends are known.
-  std::string at_rest();
+  std::string at_rest(TimePoint now);
+  /// Once nobody has an answer of the cache any more: empties it, and answers whether memory is still taken.
+  std::string empty_cache();
   /// Whether a request that comes when all is quiet, and has been for long, gets its attempt.
   bool serves() const;
   void end_forcing();
@@ -77,6 +102,10 @@ class DrawnPlan {
   void refer_to_hedge();
   void refer_to_circuits();
   void refer_to_limits(Wakeups& wakeups);
+  void refer_to_fallback();
+  void refer_to_cache(Wakeups& wakeups);
+  void refer_to_chaos();
+  bool fetches(TimePoint now);
   std::string compare_adaptive(const Held& held);
 
   DrawnNumbers numbers_;
@@ -98,6 +127,12 @@ class DrawnPlan {
   std::optional<policy::AdaptiveLimit> adaptive_;
   std::uint32_t adaptive_limit_ = 0;      // as it was before the last fact
   std::uint32_t adaptive_in_flight_ = 0;  // likewise
+  std::unique_ptr<policy::EndpointState[]> states_elsewhere_;
+  policy::EndpointSet set_elsewhere_;
+  exchange::Upstream elsewhere_;
+  DrawnMemory memory_;
+  std::optional<policy::Cache> cache_;
+  std::optional<policy::Chaos> chaos_;
   std::optional<test::Ledger> ledger_;
   exchange::Plan plan_;
 };

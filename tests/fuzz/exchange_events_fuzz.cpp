@@ -2,8 +2,9 @@
 //
 // Any bytes as a plan and as the history of up to four workers' exchanges on its states: a hostile edge that reports
 // whatever it likes about whatever attempt, in any order, at any time that does not run backwards. Timers are late,
-// wake-ups come late, twice, to the wrong one or never, an operator forces circuits. Only what an edge can keep from
-// happening does not happen: a request begins once, and begins first.
+// wake-ups come late, twice, to the wrong one or never, an operator forces circuits, answers are stored in part. Only
+// what an edge can keep from happening does not happen: a request begins once, and begins first; of an attempt that an
+// injected fault keeps back nothing is told.
 //
 // Whatever comes, the promises of ExchangeCheck hold after each fact, and the shared states hold what the requests do.
 // Once the bytes are used up, letting time pass and the clients go ends all of them, with everything given back; and
@@ -18,7 +19,10 @@
 #include <cstdlib>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <variant>
 
 #include "proxy/exchange/exchange.hpp"
 #include "tests/fuzz/bytes.hpp"
@@ -33,7 +37,7 @@ using namespace outrigger::exchange;
 using namespace outrigger::fuzz;
 using namespace std::chrono_literals;
 
-constexpr std::size_t kPlanBytes = 176;
+constexpr std::size_t kPlanBytes = 208;
 constexpr int kStepsToTheEnd = 100;
 
 constexpr std::array kFaults = {Reason::connect_refused, Reason::connect_timeout, Reason::connect_error,
@@ -52,7 +56,27 @@ constexpr Field kKeyA[] = {{"X-Key", "a"}};
 constexpr Field kKeyB[] = {{"X-Key", "b"}};
 constexpr std::array<HeaderView, 3> kKeys = {HeaderView{}, kKeyA, kKeyB};
 
-RequestFacts draw_facts(Bytes& bytes, const Ticket& ticket) {
+CacheFacts draw_cache_facts(Bytes& bytes) {
+  CacheFacts facts{.key = bytes.one_of(kCacheKeys), .demand = CacheDemand{}};
+  const std::uint8_t demand = bytes.next();
+  facts.demand->no_cache = (demand & 1) != 0 && (demand & 64) != 0;
+  facts.demand->only_if_cached = (demand & 2) != 0 && (demand & 64) != 0;
+  facts.demand->no_store = (demand & 4) != 0 && (demand & 64) != 0;
+  if ((demand & 8) != 0) facts.demand->max_stale = bytes.one_of(kTimes);
+  if ((demand & 16) != 0) facts.demand->min_fresh = bytes.one_of(kTimes);
+  if (demand >= 240) facts.demand.reset();
+  return facts;
+}
+
+CacheTerms draw_cache_terms(Bytes& bytes) {
+  const std::uint8_t choice = bytes.next();
+  CacheTerms terms{.storable = choice % 8 != 7, .may_be_stale = (choice & 8) == 0};
+  if ((choice & 16) != 0) terms.lifetime = bytes.one_of(kTimes);
+  if ((choice & 32) != 0) terms.initial_age = bytes.one_of(kTimes);
+  return terms;
+}
+
+RequestFacts draw_facts(Bytes& bytes, const Ticket& ticket, const Plan& plan) {
   RequestFacts facts;
   facts.ticket = ticket;
   facts.method = bytes.one_of(kMethods);
@@ -65,6 +89,11 @@ RequestFacts draw_facts(Bytes& bytes, const Ticket& ticket) {
   facts.priority = bytes.value<Priority>(kPriorities);
   facts.fields = bytes.one_of(kKeys);
   facts.client_ip = facts.fields.empty() ? "10.0.0.1" : "10.0.0.2";
+  if (plan.cache.state != nullptr) {
+    facts.cache = draw_cache_facts(bytes);
+    if (facts.method != "GET" && facts.method != "HEAD") facts.cache->demand.reset();
+  }
+  if (plan.chaos.state != nullptr) facts.chaos = bytes.up_to(7) != 7;
   return facts;
 }
 
@@ -76,6 +105,7 @@ struct Request {
   Timeline timeline;
   test::ExchangeCheck check;
   Exchange exchange;
+  std::optional<StoreResponse> storing;  // while its answer is relayed
 };
 
 class History final : private Wakeups {
@@ -85,7 +115,7 @@ class History final : private Wakeups {
     for (std::uint32_t i = 0; i < kWorkers; ++i) {
       workers_[i].worker = i;
       workers_[i].rng = Rng{i};
-      workers_[i].cursors.resize(1);
+      workers_[i].cursors.resize(2);
     }
   }
 
@@ -97,8 +127,10 @@ class History final : private Wakeups {
     } else {
       for (std::uint32_t i = 0; i < kWorkers && broken_.empty(); ++i) end(i);
     }
-    note(drawn_.at_rest());
+    note(drawn_.at_rest(now_));
     if (broken_.empty()) serve_afterwards();
+    for (auto& request : requests_) request.reset();
+    note(drawn_.empty_cache());
     return broken_;
   }
 
@@ -120,6 +152,8 @@ class History final : private Wakeups {
   void feed(std::uint32_t worker, const Event& fact) {
     Request* request = requests_[worker].get();
     if (request == nullptr || !broken_.empty()) return;
+    if (std::holds_alternative<Delivered>(fact) || std::holds_alternative<ResponseDone>(fact)) stored(*request, true);
+    if (std::holds_alternative<AttemptFailed>(fact)) stored(*request, false);
     Actions orders;
     request->exchange.on(now_, fact, orders);
     if (told_) {
@@ -128,6 +162,32 @@ class History final : private Wakeups {
     }
     note(request->check.observe(now_, fact, orders, request->exchange));
     note(drawn_.compare(held()));
+    for (const Action& order : orders) {
+      if (const auto* kept = std::get_if<StoreResponse>(&order)) store(*request, *kept);
+    }
+  }
+
+  /// Copies an answer while it is relayed, as its head allows and as much of it as the bytes say.
+  void store(Request& request, const StoreResponse& order) {
+    constexpr std::string_view kBody = "the answer of an upstream, in part";
+    constexpr std::array<std::string_view, 1> kVary = {"X-Key"};
+    const std::uint8_t choice = facts_.next();
+    policy::CacheHead head{.status = request.timeline.attempts[index(order.id)].status,
+                           .fields = kHeads[choice % kHeads.size()],
+                           .terms = draw_cache_terms(facts_)};
+    if ((choice & 4) != 0) head.vary = kVary;
+    if ((choice & 8) != 0) head.length = facts_.up_to(40);
+    if (!order.fill->begin(*order.config, head, now_)) return;
+    if ((choice & 16) != 0) order.fill->append(*order.config, kBody.substr(facts_.up_to(30)), now_);
+    request.storing = order;
+    if ((choice & 32) != 0) stored(request, (choice & 64) != 0);
+  }
+
+  /// The answer has arrived, or what there is of it.
+  void stored(Request& request, bool whole) {
+    if (!request.storing) return;
+    if (!request.exchange.finished()) request.storing->fill->finish(*request.storing->config, whole, now_);
+    request.storing.reset();
   }
 
   Held held() const {
@@ -150,9 +210,11 @@ class History final : private Wakeups {
     if (time == 1) now_ += facts_.one_of(kTimes);
     if (time >= 2) pass_until_wakeup(worker);
     if (time == 3) return feed(worker, Tick{});
-    if (running(worker) == nullptr) return begin(worker, draw_facts(facts_, {.worker = worker, .slot = worker}));
+    if (running(worker) == nullptr) return begin(worker, draw_facts(facts_, ticket_of(worker), drawn_.plan()));
     happen(worker, choice / 16);
   }
+
+  static Ticket ticket_of(std::uint32_t worker) { return {.worker = worker, .slot = worker}; }
 
   void pass_until_wakeup(std::uint32_t worker) {
     const Request* request = running(worker);
@@ -187,9 +249,15 @@ class History final : private Wakeups {
   /// Mostly one that there is, the newest first.
   AttemptId draw_attempt(std::uint32_t worker) {
     const std::uint8_t choice = facts_.next();
-    const auto count = static_cast<std::uint8_t>(requests_[worker]->timeline.attempts.size());
-    if (choice >= 240 || count == 0) return static_cast<AttemptId>(choice % 20);
-    return static_cast<AttemptId>(count - 1 - choice % count);
+    const std::size_t count = requests_[worker]->timeline.attempts.size();
+    if (choice >= 240 || count == 0) return heard_of(worker, std::size_t{choice} % 20);
+    return heard_of(worker, count - 1 - choice % count);
+  }
+
+  /// An attempt, or none where an injected fault keeps it from the edge.
+  AttemptId heard_of(std::uint32_t worker, std::size_t attempt) const {
+    const auto id = static_cast<AttemptId>(attempt);
+    return requests_[worker]->check.kept_back(id) ? static_cast<AttemptId>(kMaxAttempts) : id;
   }
 
   void go_out(std::uint32_t worker, AttemptId id) {
@@ -219,7 +287,7 @@ class History final : private Wakeups {
     for (std::uint32_t i = 0; i < times && broken_.empty(); ++i) {
       if (running(worker) == nullptr) begin(worker, plain_facts(worker));
       const std::size_t attempts = requests_[worker]->timeline.attempts.size();
-      const auto id = static_cast<AttemptId>(attempts == 0 ? 0 : attempts - 1);
+      const AttemptId id = heard_of(worker, attempts == 0 ? 0 : attempts - 1);
       go_out(worker, id);
       now_ += each;
       feed(worker, ResponseHead{id, status, {}, {}});
@@ -250,7 +318,7 @@ class History final : private Wakeups {
 
   static RequestFacts plain_facts(std::uint32_t worker) {
     RequestFacts facts;
-    facts.ticket = {.worker = worker, .slot = worker};
+    facts.ticket = ticket_of(worker);
     facts.method = "GET";
     facts.idempotent = true;
     facts.priority = Priority::critical;
@@ -282,7 +350,7 @@ class History final : private Wakeups {
     const bool started = requests_[0]->check.live_attempts() == 1;
     if (drawn_.serves() && !started) note("nothing is under way, and yet a request is not let through");
     end(0);
-    note(drawn_.at_rest());
+    note(drawn_.at_rest(now_));
   }
 
   static constexpr std::uint16_t kContinue = 100;

@@ -27,6 +27,7 @@ LIBRARIES = [
     ("RE2", r"re2/", r"proxy/http/route_table\.cpp"),
     ("spdlog", r"spdlog/", r"proxy/((telemetry|server)/.*|main\.cpp)"),
     ("prometheus-cpp", r"prometheus/", r"proxy/((telemetry|admin|server)/.*|main\.cpp)"),
+    ("OpenSSL", r"openssl/", r"proxy/net/tls_[a-z_]+\.(cpp|hpp)"),
     ("CLI11", r"CLI/", r"proxy/main\.cpp"),
 ]
 

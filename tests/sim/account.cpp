@@ -14,6 +14,7 @@ constexpr Nanos kSecond = 1s;
 constexpr Nanos kLeastCounted = 200ms;
 constexpr Nanos kBin = 200ms;
 constexpr double kWell = 0.99;
+constexpr double kWellInBin = 0.9;
 
 double share(std::size_t part, std::size_t all) {
   return all == 0 ? 1 : static_cast<double>(part) / static_cast<double>(all);
@@ -86,7 +87,8 @@ double Account::seconds_to_recovery(Span span) const {
     bins[index].good += entry.good ? 1 : 0;
   }
   std::size_t well_from = bins.size();
-  while (well_from > 0 && share(bins[well_from - 1].good, bins[well_from - 1].all) >= kWell) --well_from;
+  while (well_from > 0 && share(bins[well_from - 1].good, bins[well_from - 1].all) >= kWellInBin) --well_from;
+  while (goodput({span.from + static_cast<std::int64_t>(well_from) * kBin, span.until}) < kWell) ++well_from;
   return static_cast<double>(well_from) * Span{0ns, kBin}.seconds();
 }
 
@@ -172,8 +174,8 @@ double Account::seconds_to_baseline(Span span, Nanos wanted) const {
 }
 
 std::uint32_t Account::limit_at(Nanos at) const {
-  const auto index = static_cast<std::size_t>(at / kSecond);
-  return index < seconds_.size() ? seconds_[index].last.limit : 0;
+  if (seconds_.empty()) return 0;
+  return seconds_[std::min(static_cast<std::size_t>(at / kSecond), seconds_.size() - 1)].last.limit;
 }
 
 }  // namespace outrigger::sim

@@ -56,7 +56,8 @@ class Account {
   Nanos latency(double quantile, Span span) const;
   /// Attempts per request.
   double amplification(Span span) const;
-  /// After how many seconds from `span.from` on all that begins within a fifth of a second ends well, 99 % of it.
+  /// After how many seconds from `span.from` on it is well: 99 % of all that begins from then on, and at least 90 % of
+  /// what begins in any fifth of a second.
   double seconds_to_recovery(Span span) const;
 
   /// The least and the most of the means by second of what was in flight.

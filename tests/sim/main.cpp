@@ -4,9 +4,9 @@
 //
 //   simulator [--scenario NAME] [--seed N | --seeds N | --soak] [--jobs N] [--replay] [--list]
 //
-// Without numbers each scenario takes as many seeds as it names itself, from 1 on; --soak takes a thousand of each on
-// all processors. Most seeds are run twice, and both runs must end in the same hash (I10). What breaks is printed with
-// the command that replays it.
+// Without numbers each scenario takes as many seeds as it names itself, from 1 on; --soak takes twenty times as many,
+// on all processors. Most seeds are run twice, and both runs must end in the same hash (I10). What breaks is printed
+// with the command that replays it.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -23,7 +23,7 @@
 namespace outrigger::sim {
 namespace {
 
-constexpr std::uint64_t kSoakSeeds = 1000;
+constexpr std::uint64_t kSoakTimes = 20;
 
 std::string first_out_of_bounds(const Figures& figures) {
   for (const Figure& figure : figures) {
@@ -66,7 +66,8 @@ Result run_checked(const Scenario& scenario, std::uint64_t seed, bool replay) {
 struct Options {
   std::string_view scenario;
   std::uint64_t first = 1;
-  std::optional<std::uint64_t> last;  // absent: what the scenario says
+  std::optional<std::uint64_t> last;  // absent: what the scenario says, so many times
+  std::uint64_t times = 1;
   unsigned jobs = 1;
   bool replay = false;
   bool list = false;
@@ -74,7 +75,7 @@ struct Options {
 
 /// Seeds do not know of each other, so any thread may run any of them.
 std::vector<Result> run_seeds(const Scenario& scenario, const Options& options) {
-  const std::uint64_t count = options.last.value_or(scenario.seeds) - options.first + 1;
+  const std::uint64_t count = options.last.value_or(scenario.seeds * options.times) - options.first + 1;
   std::vector<Result> results(count);
   std::atomic<std::uint64_t> next{0};
   const auto work = [&] {
@@ -121,7 +122,7 @@ bool parse(int argc, char** argv, Options& options) {
     } else if (option == "--jobs" && more) {
       options.jobs = static_cast<unsigned>(number());
     } else if (option == "--soak") {
-      options.last = kSoakSeeds;
+      options.times = kSoakTimes;
       options.jobs = std::thread::hardware_concurrency();
     } else if (option == "--replay") {
       options.replay = true;

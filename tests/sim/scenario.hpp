@@ -35,12 +35,13 @@ struct Scenario {
   std::string_view what;
   Setup (*draw)(Rng& rng);
   Figures (*measure)(const Setup& setup, const Account& account);
-  /// How many seeds a plain run takes. Where one seed is minutes of simulated load there are few, and each is run once:
-  /// that a seed gives the same run again is shown by the others.
-  std::uint32_t seeds = kUsualSeeds;
+  /// Where one seed is a minute or more of full load it is run once: that a seed gives the same run again is shown by
+  /// the others.
+  enum class Length { usual, long_once } length = Length::usual;
+  /// How many seeds a plain run takes; a soak takes twenty times as many.
+  std::uint32_t seeds = 50;
 
-  static constexpr std::uint32_t kUsualSeeds = 50;
-  bool run_twice() const { return seeds == kUsualSeeds; }
+  bool run_twice() const { return length == Length::usual; }
 };
 
 std::span<const Scenario> traffic_scenarios();

@@ -90,31 +90,26 @@ Figures measure_bulkhead(const Setup& setup, const Account& account) {
 
 // ---- a limit that finds the capacity -----------------------------------------------------------
 
+using Algorithm = policy::AdaptiveLimitConfig::Algorithm;
+
 constexpr Nanos kFound = 30s;
 constexpr double kInFlightLeast = 0.8 * kCapacity;
 constexpr double kInFlightMost = 1.7 * kCapacity;
 
 /// The limit begins with 20 places and has no queue: who finds no place is refused at once.
-policy::AdaptiveLimitConfig limit(policy::AdaptiveLimitConfig::Algorithm algorithm) {
+policy::AdaptiveLimitConfig limit(Algorithm algorithm) {
   return {.algorithm = algorithm, .initial = 20, .queue = 0, .priorities = kShares};
 }
 
-template <int sigma_percent>
-Setup draw_aimd(Rng&) {
-  Setup setup = overload(sigma_percent / 100.0, 10min);
-  setup.numbers.adaptive = limit(policy::AdaptiveLimitConfig::Algorithm::aimd);
-  return setup;
-}
-
-template <int sigma_percent>
-Setup draw_gradient(Rng&) {
-  Setup setup = overload(sigma_percent / 100.0, 3min);
-  setup.numbers.adaptive = limit(policy::AdaptiveLimitConfig::Algorithm::gradient);
+template <Algorithm algorithm, int sigma_percent, int seconds>
+Setup draw_limit(Rng&) {
+  Setup setup = overload(sigma_percent / 100.0, std::chrono::seconds{seconds});
+  setup.numbers.adaptive = limit(algorithm);
   return setup;
 }
 
 Figures measure_limit(const Setup& setup, const Account& account) {
-  const bool bounded = setup.numbers.adaptive->algorithm == policy::AdaptiveLimitConfig::Algorithm::aimd;
+  const bool bounded = setup.numbers.adaptive->algorithm == Algorithm::aimd;
   const Span found{kFound, setup.traffic.length};
   Figures figures = measure_goodput(account, found, bounded);
   figures.push_back({.name = "seconds to 0.8 of capacity",
@@ -144,7 +139,7 @@ Setup draw_scatter(Rng& rng) {
   }
   Setup setup;
   setup.numbers.policy.overall_timeout = 2s;
-  setup.numbers.adaptive = limit(policy::AdaptiveLimitConfig::Algorithm::aimd);
+  setup.numbers.adaptive = limit(Algorithm::aimd);
   setup.endpoints.push_back({.usual = usual, .phases = {}, .weight = 1});
   setup.traffic = plain_traffic(pick(rng, 50, 200), 2min);
   return setup;
@@ -162,7 +157,7 @@ constexpr Span kSlower{kSlowerFrom, 75s};
 /// A few answers come at once, about half of them 503, the others 413; a while after, every answer takes twice as long.
 Setup draw_learning(Rng& rng) {
   Setup setup = overload(rng.below(2) == 0 ? 0.02 : 0.3, kSlower.until);
-  setup.numbers.adaptive = limit(policy::AdaptiveLimitConfig::Algorithm::aimd);
+  setup.numbers.adaptive = limit(Algorithm::aimd);
   const Behaviour& usual = setup.endpoints[0].usual;
   Behaviour quick = usual;
   quick.early = 1;
@@ -190,21 +185,30 @@ Figures measure_learning(const Setup&, const Account& account) {
        .most = kInFlightMost}};
 }
 
+template <Algorithm algorithm, int sigma_percent, int seconds>
+constexpr Scenario limited(std::string_view name, std::string_view what, std::uint32_t seeds = 50) {
+  return {name, what, draw_limit<algorithm, sigma_percent, seconds>, measure_limit, Scenario::Length::long_once, seeds};
+}
+
+constexpr int kMinute = 60;
+constexpr int kTenMinutes = 600;
+
 }  // namespace
 
 std::span<const Scenario> load_scenarios() {
   static constexpr std::array kScenarios = {
       Scenario{"hedge", "two answers in a hundred are twenty times slower", draw_hedge, measure_hedge},
-      Scenario{"bulkhead", "three times what can be served, by priority; few seeds", draw_bulkhead, measure_bulkhead,
-               5},
-      Scenario{"aimd_steady", "the same, the limit unknown, for ten minutes; one seed", draw_aimd<2>, measure_limit, 1},
-      Scenario{"aimd_jitter", "the same, service times of sigma 0.3", draw_aimd<30>, measure_limit, 1},
-      Scenario{"aimd_learns", "the same, quick failures, then twice the service time; few seeds", draw_learning,
-               measure_learning, 3},
+      Scenario{"bulkhead", "three times what can be served, by priority", draw_bulkhead, measure_bulkhead,
+               Scenario::Length::long_once},
+      limited<Algorithm::aimd, 2, kMinute>("aimd_steady", "the same for a minute, the limit unknown"),
+      limited<Algorithm::aimd, 30, kMinute>("aimd_jitter", "the same, service times of sigma 0.3"),
+      limited<Algorithm::aimd, 2, kTenMinutes>("aimd_steady_long", "the steady ones for ten minutes; one seed", 1),
+      limited<Algorithm::aimd, 30, kTenMinutes>("aimd_jitter_long", "the jittered ones for ten minutes; one seed", 1),
+      Scenario{"aimd_learns", "the same, quick failures, then twice the service time", draw_learning, measure_learning,
+               Scenario::Length::long_once},
       Scenario{"aimd_scatter", "few requests, whose times scatter, and room for all", draw_scatter, measure_scatter},
-      Scenario{"gradient_steady", "the other rule for three minutes, its figures only shown; one seed",
-               draw_gradient<2>, measure_limit, 1},
-      Scenario{"gradient_jitter", "the same, service times of sigma 0.3", draw_gradient<30>, measure_limit, 1}};
+      limited<Algorithm::gradient, 2, kMinute>("gradient_steady", "the other rule, its figures only shown"),
+      limited<Algorithm::gradient, 30, kMinute>("gradient_jitter", "the same, service times of sigma 0.3")};
   return kScenarios;
 }
 

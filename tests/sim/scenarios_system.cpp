@@ -108,6 +108,9 @@ void guard(Guard kind, Rng& rng, Numbers& numbers) {
   if (kind == Guard::adaptive) numbers.adaptive.emplace().queue = pick_below(rng, 20);
 }
 
+/// An adaptive limit has been down to its least, and grows back by one per window.
+double recovery_of(const Setup& setup) { return setup.numbers.adaptive ? 15 : 5; }
+
 constexpr Span kBrownOut{10s, 40s};
 constexpr Nanos kBrownOutOver = 60s;
 
@@ -135,16 +138,15 @@ Setup draw_brown_out(Rng& rng) {
   return setup;
 }
 
-/// An adaptive limit has been down to its least, and grows back by one per window.
 Figures measure_brown_out(const Setup& setup, const Account& account) {
-  return figures_of(account, kBrownOut, kBrownOutOver, 1.25, setup.numbers.adaptive ? 15 : 5);
+  return figures_of(account, kBrownOut, kBrownOutOver, 1.25, recovery_of(setup));
 }
 
 constexpr Span kDown{10s, 30s};
 constexpr Nanos kStep = 3s;
 constexpr int kSteps = 10;
 constexpr Span kSlowRecovery{kDown.from, kDown.until + kSteps* kStep};
-constexpr Nanos kSlowRecoveryOver = kSlowRecovery.until + 10s;
+constexpr Nanos kSlowRecoveryOver = kSlowRecovery.until + 20s;
 
 /// After an outage a tenth of the capacity comes back, and another tenth every three seconds. Half of it is needed, so
 /// for the first half of that time there is too little, and a queue of callers who have gone.
@@ -171,18 +173,16 @@ Setup draw_slow_recovery(Rng& rng) {
   return setup;
 }
 
-Figures measure_slow_recovery(const Setup&, const Account& account) {
-  Figures figures = figures_of(account, kSlowRecovery, kSlowRecoveryOver, 1.25);
+Figures measure_slow_recovery(const Setup& setup, const Account& account) {
+  Figures figures = figures_of(account, kSlowRecovery, kSlowRecoveryOver, 1.25, recovery_of(setup));
   figures.push_back(
       {.name = "goodput while it recovers", .value = account.goodput({kDown.until, kSlowRecovery.until})});
   return figures;
 }
 
-constexpr std::uint32_t kOutageSeeds = 4;  // of 80,000 requests
-
 template <Outage kind, bool with_circuit>
 constexpr Scenario outage(std::string_view name, std::string_view what) {
-  return {name, what, draw_outage<kind, with_circuit>, measure_outage, kOutageSeeds};
+  return {name, what, draw_outage<kind, with_circuit>, measure_outage, Scenario::Length::long_once};
 }
 
 template <Guard kind>
@@ -199,11 +199,11 @@ constexpr Scenario slow_recovery(std::string_view name, std::string_view what) {
 
 std::span<const Scenario> system_scenarios() {
   static constexpr std::array kScenarios = {
-      outage<Outage::refused, false>("outage_refused", "60 s of refused connections at 1,000 requests/s; few seeds"),
+      outage<Outage::refused, false>("outage_refused", "60 s of refused connections at 1,000 requests/s"),
       outage<Outage::failing, false>("outage_failing", "the same, every answer a 503"),
       outage<Outage::hanging, false>("outage_hanging", "the same, nothing answered"),
       outage<Outage::clogged, false>("outage_clogged", "the same, nothing answered and a queue that outlasts it"),
-      outage<Outage::refused, true>("circuit_refused", "60 s of refused connections behind a circuit; few seeds"),
+      outage<Outage::refused, true>("circuit_refused", "60 s of refused connections behind a circuit"),
       outage<Outage::failing, true>("circuit_failing", "the same, every answer a 503"),
       outage<Outage::hanging, true>("circuit_hanging", "the same, nothing answered"),
       Scenario{"partial_outage", "one endpoint of six is out", draw_partial, measure_partial},

@@ -246,12 +246,8 @@ class EdgeRig : public LoopRig {
       new net::ConnectionPool(loop, copy_door.address(), *metrics.upstream_row(0, "copy"))};
 
  public:
-  net::ListenerInfo listener{.index = 0,
-                             .name = "in",
-                             .row = metrics.listener_row(0, "in"),
-                             .connections = &connections,
-                             .local = true,
-                             .trusted = true};
+  net::ListenerInfo listener{
+      .index = 0, .name = "in", .row = metrics.listener_row(0, "in"), .connections = &connections, .local = true};
   net::Edge edge;
 };
 

@@ -75,11 +75,12 @@ std::string ExchangeCheck::observe(TimePoint now, const Event& fact, const Actio
   now_ = now;
   tick_ = std::holds_alternative<Tick>(fact);
   answering_ = std::holds_alternative<ResponseHead>(fact);
+  inventing_ = is_inventing();
   reconnecting_.reset();
   std::visit([this](const auto& each) { take(each); }, fact);
-  follow_faults();
+  follow_faults(attempts_.size());
   for (const Action& order : orders) std::visit([this](const auto& each) { perform(each); }, order);
-  follow_faults();
+  follow_faults(timeline_.attempts.size());
   if (reconnecting_) give_back(*reconnecting_);
   earn_if_due(closed_);
   finished_ = exchange.finished();
@@ -104,13 +105,13 @@ std::size_t ExchangeCheck::live_attempts() const {
   }));
 }
 
-/// What is kept from the edge on purpose shows in the timeline alone.
-void ExchangeCheck::follow_faults() {
+/// What is kept from the edge on purpose shows in the timeline alone; it began behind the orders so far and in front of
+/// the attempt `end`.
+void ExchangeCheck::follow_faults(std::size_t end) {
   if (plan_.chaos.state == nullptr) return;
-  for (std::size_t i = attempts_.size(); i < timeline_.attempts.size(); ++i) {
+  for (std::size_t i = attempts_.size(); i < end; ++i) {
     const AttemptRecord& entry = timeline_.attempts[i];
-    if (entry.injected_delay == Nanos{0} && entry.fault == Fault::none) return;  // its order is still to come
-    if (entry.injected_delay == Nanos{0} && entry.fault == Fault::truncate) return;
+    if (!is_kept_back(entry)) return;
     from_account_ = true;
     perform(StartAttempt{.id = static_cast<AttemptId>(i),
                          .kind = entry.kind,
@@ -125,6 +126,23 @@ void ExchangeCheck::follow_faults() {
   for (std::size_t i = 0; i < attempts_.size(); ++i) follow_fault(i);
 }
 
+/// Whether an injected fault has answered in this call.
+bool ExchangeCheck::is_inventing() const {
+  for (std::size_t i = 0; i < timeline_.attempts.size(); ++i) {
+    const AttemptRecord& entry = timeline_.attempts[i];
+    const bool is_new = i >= attempts_.size() || attempts_[i].status == 0;
+    if (is_new && entry.fault == Fault::status && entry.status != 0) return true;
+  }
+  return false;
+}
+
+/// Whether its order is not still to come. A delay of no length leaves no other trace.
+bool ExchangeCheck::is_kept_back(const AttemptRecord& entry) const {
+  const auto& delay = plan_.chaos.config->delay;
+  const bool delayed = entry.injected_delay != Nanos{0} || (delay && delay->min == Nanos{0});
+  return delayed || entry.fault == Fault::status || entry.fault == Fault::reset;
+}
+
 void ExchangeCheck::follow_fault(std::size_t i) {
   Attempt& attempt = attempts_[i];
   if (!attempt.kept_back) return;
@@ -134,7 +152,8 @@ void ExchangeCheck::follow_fault(std::size_t i) {
 }
 
 policy::EndpointId ExchangeCheck::endpoint_of(const AttemptRecord& entry) const {
-  const auto& endpoints = plan_.upstream->endpoints->endpoints;
+  const bool usual = entry.upstream == plan_.upstream->id;
+  const auto& endpoints = (usual ? plan_.upstream : plan_.fallback.upstream)->endpoints->endpoints;
   for (std::size_t i = 0; i < endpoints.size(); ++i) {
     if (endpoints[i].address == timeline_.text(entry.endpoint)) return static_cast<policy::EndpointId>(i);
   }
@@ -149,7 +168,7 @@ void ExchangeCheck::take(const RequestReady&) {
   if (client_deadline_) client_until_ = saturating_add(now_, *client_deadline_);
   if (policy.overall_timeout != Nanos{0}) deadline_ = saturating_add(now_, policy.overall_timeout);
   deadline_ = std::min(deadline_, client_until_);
-  if (policy.max_duration != Nanos{0}) max_duration_at_ = saturating_add(now_, policy.max_duration);
+  if (policy.max_duration != Nanos{0} && !plan_.observes) max_duration_at_ = saturating_add(now_, policy.max_duration);
 }
 
 void ExchangeCheck::take(const Tick&) {}
@@ -263,8 +282,10 @@ void ExchangeCheck::check_resend(const StartAttempt& order) {
 }
 
 void ExchangeCheck::perform(const StartAttempt& order) {
+  if (!from_account_) follow_faults(std::min(index(order.id), timeline_.attempts.size()));
   if (index(order.id) < attempts_.size() && attempts_[index(order.id)].kept_back) {
     attempts_[index(order.id)].kept_back = false;  // its delay is over
+    require(!answered(), "I8 an attempt starts after the answer");
     return require(now_ < deadline_, "I5 an attempt starts after the deadline");
   }
   check_start(order);
@@ -314,7 +335,7 @@ void ExchangeCheck::perform(const StartAttempt& order) {
 void ExchangeCheck::perform(const AbortAttempt& order) {
   Attempt* attempt = live(order.id);
   if (attempt == nullptr) return broken("an attempt is aborted that is not running");
-  over(*attempt, abort_reason(*attempt));
+  over(*attempt, abort_reason(*attempt, order));
 }
 
 void ExchangeCheck::perform(const HoldResponse& order) {
@@ -342,6 +363,7 @@ void ExchangeCheck::perform(const RelayInterim& order) {
 }
 
 void ExchangeCheck::perform(const RelayResponse& order) {
+  follow_faults(timeline_.attempts.size());
   require(!answered(), "I1 two answers");
   if (index(order.id) >= attempts_.size()) return broken("a response is relayed of an unknown attempt");
   Attempt& attempt = attempts_[index(order.id)];
@@ -363,6 +385,7 @@ void ExchangeCheck::perform(const CloseDownstream&) {
 }
 
 void ExchangeCheck::perform(const Reply& order) {
+  follow_faults(timeline_.attempts.size());
   require(!answered(), "I1 two answers");
   const bool invented = order.fixed != nullptr && order.fixed == &plan_.chaos.answer;
   const bool invented_elsewhere =
@@ -377,10 +400,19 @@ void ExchangeCheck::perform(const Reply& order) {
     require(attempt.state == State::over || (invented && attempt.kept_back), "a reply with something left");
   }
   invented ? committed_ = true : replied_ = true;
+  for (std::size_t i = 0; invented && i < attempts_.size(); ++i) {
+    Attempt& attempt = attempts_[i];
+    if (!attempt.kept_back || attempt.state == State::over) continue;
+    // It looks like an answer of the upstream's to all that learn from one.
+    attempt.state = State::relaying;
+    const bool success = timeline_.attempts[i].outcome == policy::Outcome::success;
+    if (success && !attempt.elsewhere) earn_at_ = saturating_add(now_, kSettleAfterHead);
+  }
   status_ = order.status;
 }
 
 void ExchangeCheck::perform(const ServeCached& order) {
+  follow_faults(timeline_.attempts.size());
   require(!answered(), "I1 two answers");
   if (order.hit == nullptr || !*order.hit) return broken("a stored answer that there is not");
   for (const Attempt& attempt : attempts_) require(attempt.state == State::over, "a stored answer with something left");
@@ -523,8 +555,12 @@ void ExchangeCheck::leave_loop() {
 }
 
 /// Why the exchange aborts an attempt now, as far as the fact tells.
-std::optional<Reason> ExchangeCheck::abort_reason(const Attempt& attempt) const {
+std::optional<Reason> ExchangeCheck::abort_reason(const Attempt& attempt, const AbortAttempt& order) const {
   if (downstream_) return downstream_;
+  // An answer that is invented on a tick comes among the time limits of the others.
+  if (inventing_ && order.why == Reason::hedge_lost) return order.why;
+  // An answer that comes after the deadline and before the tick that tells of it may win or come to nothing.
+  if (answering_ && now_ >= deadline_) return order.why;
   if (answering_) return Reason::hedge_lost;
   if (now_ >= max_duration_at_) return Reason::max_duration;
   if (now_ >= deadline_) return Reason::overall_timeout;

@@ -40,11 +40,15 @@ class ExchangeCheck {
   std::size_t placed_attempts() const {
     return static_cast<std::size_t>(std::ranges::count_if(attempts_, &Attempt::placed));
   }
+  /// By an injected fault: no edge has heard of that attempt.
+  bool kept_back(exchange::AttemptId id) const {
+    return exchange::index(id) < attempts_.size() && attempts_[exchange::index(id)].kept_back;
+  }
   TimePoint deadline() const { return deadline_; }
   bool answered() const { return committed_ || replied_; }
   bool finished() const { return finished_; }
   /// It was let in: it has what counts requests.
-  bool inside() const { return !attempts_.empty() && !finished_; }
+  bool inside() const { return !attempts_.empty() && !attempts_[0].is_fallback() && !finished_; }
   /// It is neither let in nor sent away, and may have a part of what it needs.
   bool undecided() const { return attempts_.empty() && !answered() && !finished_; }
 
@@ -68,6 +72,8 @@ class ExchangeCheck {
     std::optional<Reason> reason;  // how it ended, as far as facts and orders tell
     policy::Outcome outcome{};     // as the timeline had it when it ended
     Nanos duration{0};
+
+    bool is_fallback() const { return kind == exchange::AttemptKind::fallback; }
   };
 
   void take(const exchange::RequestReady&);
@@ -102,7 +108,9 @@ class ExchangeCheck {
   void perform(const exchange::ServeCached& order);
   void perform(const exchange::StoreResponse& order);
 
-  void follow_faults();
+  void follow_faults(std::size_t end);
+  bool is_inventing() const;
+  bool is_kept_back(const exchange::AttemptRecord& entry) const;
   void follow_fault(std::size_t i);
   policy::EndpointId endpoint_of(const exchange::AttemptRecord& entry) const;
   void check_start(const exchange::StartAttempt& order);
@@ -127,7 +135,7 @@ class ExchangeCheck {
   void enter_loop();
   void leave_loop();
   std::vector<exchange::BudgetRef> budgets() const;
-  std::optional<Reason> abort_reason(const Attempt& attempt) const;
+  std::optional<Reason> abort_reason(const Attempt& attempt, const exchange::AbortAttempt& order) const;
   const policy::RetryConfig* retry() const { return plan_.policy->retry ? &*plan_.policy->retry : nullptr; }
   bool resendable() const { return idempotent_ || (retry() != nullptr && retry()->non_idempotent); }
 
@@ -158,6 +166,7 @@ class ExchangeCheck {
   std::uint16_t status_ = 0;  // relayed or replied
   bool tick_ = false;
   bool answering_ = false;  // the fact is a response head
+  bool inventing_ = false;  // an injected fault is one
   bool overflowed_ = false;
   bool complete_ = false;
   bool read_body_ = false;

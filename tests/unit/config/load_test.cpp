@@ -49,7 +49,8 @@ TEST_SUITE("config") {
                  "limit: {}\n") ==
         Lines{
             "t.yaml:1:10: error: version: must be 1, got 2",
-            "t.yaml:3:25: error: listeners[0].listen: must be host:port or [v6]:port, got \"127.0.0.1\" (the port is "
+            "t.yaml:3:25: error: listeners[0].listen: must be host:port, [v6]:port or unix:/path, got \"127.0.0.1\" "
+            "(the port is "
             "missing: 127.0.0.1:8080)",
             "t.yaml:4:5: error: listeners[1].name: required, but missing",
             "t.yaml:4:45: error: listeners[1].debug_headers: must be true or false, got \"yes\" (write true)",
@@ -100,9 +101,9 @@ TEST_SUITE("config") {
 
   TEST_CASE("an address whose brackets YAML took for a list is recognised") {
     CHECK(findings("version: 1\nlisteners: [{name: in, listen: [::1]}]\nupstreams: {up: {endpoints: ['h:1']}}\n"
-                   "routes: [{upstream: up}]\n") ==
-          Lines{"t.yaml:2:32: error: listeners[0].listen: must be host:port or [v6]:port, got a list (a value that "
-                "begins with [ must be quoted: \"[::1]...\")"});
+                   "routes: [{upstream: up}]\n") == Lines{"t.yaml:2:32: error: listeners[0].listen: must be host:port, "
+                                                          "[v6]:port or unix:/path, got a list (a value that "
+                                                          "begins with [ must be quoted: \"[::1]...\")"});
   }
 
   TEST_CASE("a key without a blank after its colon, and the rest of a value with a comma, are recognised") {
@@ -170,13 +171,12 @@ TEST_SUITE("config") {
       CHECK(lines[0].find(" error: " + path + ": not supported yet") != std::string::npos);
     };
     for (const std::string key :
-         {"tls", "outlier_detection", "panic", "max_connections", "max_pending"}) {
+         {"outlier_detection", "panic", "max_connections", "max_pending"}) {
       refuses({"", ", " + key + ": {}", "", ""}, "upstreams.up." + key);
     }
     for (const std::string key : {"upgrade", "tunnel_idle_timeout"}) {
       refuses({"", "", ", " + key + ": {}", ""}, "routes[0]." + key);
     }
-    refuses({", tls: {}", "", "", ""}, "listeners[0].tls");
     refuses({"", "", "", "config_source: {}\n"}, "config_source");
     refuses({"", "", "", "admin: {token_file: x}\n"}, "admin.token_file");
     refuses({"", "", "", "admin: {metrics_listen: x}\n"}, "admin.metrics_listen");
@@ -192,7 +192,7 @@ TEST_SUITE("config") {
           Lines{"t.yaml:5:45: error: upstreams.up.balance: must be least_request or round_robin, got "
                 "\"least_requests\" (did you mean \"least_request\"?)"});
     CHECK(findings_in("admin: {listen: 'unix:/run/a.sock'}\n") ==
-          Lines{"t.yaml:8:17: error: admin.listen: unix: addresses are not supported yet"});
+          Lines{"t.yaml:8:17: error: admin.listen: must be host:port: the admin API listens on TCP (127.0.0.1:9901)"});
   }
 
   TEST_CASE("the admin address is of this host only") {

@@ -245,6 +245,23 @@ TEST_SUITE("config") {
     CHECK(std::get<HostPort>(parse_address("127.0.0.1:0", true)).port == 0);
   }
 
+  TEST_CASE("a Unix socket is an address by its absolute path, as long as the kernel takes it") {
+    const std::string longest = "unix:/" + std::string(106, 'p');
+    for (const std::string& text : {std::string("unix:/run/a.sock"), longest}) {
+      CAPTURE(text);
+      REQUIRE(std::holds_alternative<HostPort>(parse_address(text, false)));
+      CHECK(std::get<HostPort>(parse_address(text, false)).path == text.substr(5));
+      CHECK(to_string(std::get<HostPort>(parse_address(text, false))) == text);
+    }
+    for (const std::string& text : {std::string("unix:"), std::string("unix:run/a"), std::string("unix:/"),
+                                    std::string("unix:/run/"), std::string("unix:@name"), longest + "p"}) {
+      CAPTURE(text);
+      CHECK(std::holds_alternative<ScalarError>(parse_address(text, true)));
+    }
+    CHECK(is_loopback(HostPort{.path = "/run/a.sock"}));
+    CHECK(HostPort{.path = "/a"} != HostPort{.path = "/b"});
+  }
+
   TEST_CASE("a wrong address comes with the right one") {
     CHECK(hint_of(parse_address("8080", true)) == "name the address, too: 127.0.0.1:8080");
     CHECK(hint_of(parse_address(":80", true)) == "name the address: 127.0.0.1:80, or 0.0.0.0:80 for every one");

@@ -152,6 +152,31 @@ TEST_SUITE("exchange") {
     s.attempts_are("1 primary abort hedge_lost @0+30, 2 hedge success @20+11");
   }
 
+  TEST_CASE("a hedge's injected status may win, and ends an attempt that is under way") {
+    policy::ChaosConfig chaos = abort_with(Kind::status, 404);
+    chaos.abort->probability = 0.5;
+    // The first of these rolls passes, the second does not.
+    while (policy::chaos_roll(chaos, 0).acts() || !policy::chaos_roll(chaos, 1).acts()) ++chaos.seed;
+    Script s{plain().hedge(20ms).chaos(chaos)};
+    s.begin();
+    s.at(20ms, tick(), "abort 0, reply 404 http_4xx");
+    s.finish(21ms);
+    s.attempts_are("1 primary abort hedge_lost @0+20, 2 hedge non_retryable http_non_retryable_status @20+1");
+  }
+
+  TEST_CASE("a delay of no length is over at once") {
+    policy::ChaosConfig chaos;
+    chaos.delay = policy::ChaosDelay{.probability = 1, .min = 0ns, .max = 1ns};
+    while (policy::chaos_roll(chaos, 0).delay != 0ns) ++chaos.seed;
+    Script s{plain().chaos(chaos)};
+    s.at(0ms, ready(), "");
+    s.wakeup_is(0ms);
+    s.at(0ms, tick(), "start 0 primary e0");
+    s.send(0ms, 0);
+    s.at(1ms, head(0, 200), "relay 0");
+    s.finish(2ms);
+  }
+
   TEST_CASE("a delay holds what the attempt holds") {
     Script s{plain().bulkhead(1).chaos(delay_of(100ms))};
     s.at(0ms, ready(), "");
@@ -169,6 +194,26 @@ TEST_SUITE("exchange") {
     s.finish(1ms);
     CHECK(s.circuit().state() == policy::CircuitState::open);
     CHECK(s.rejection(1ms) == 0.5);
+  }
+
+  TEST_CASE("an injected success earns what one of the upstream's would, once it is delivered") {
+    const policy::BudgetConfig credit{.type = policy::BudgetType::success_credit,
+                                      .min_per_second = 0,
+                                      .capacity = 10,
+                                      .retry_cost = 5,
+                                      .success_credit = 2};
+    policy::ChaosConfig chaos = abort_with(Kind::status, 200);
+    chaos.abort->probability = 0.5;
+    // The first of these rolls passes, the second does not.
+    while (policy::chaos_roll(chaos, 0).acts() || !policy::chaos_roll(chaos, 1).acts()) ++chaos.seed;
+    Script s{retrying(2).budget(credit).chaos(chaos)};
+    const auto credits = [&] { return s.budget().available(credit, TimePoint{1h}); };
+    s.begin();
+    s.at(1ms, unreachable(0), "");
+    s.at(101ms, tick(), "reply 200 success");
+    CHECK(credits() == 5);
+    s.finish(102ms);
+    CHECK(credits() == 7);
   }
 
   TEST_CASE("circuits of requests take an injected reset for the upstream's") {

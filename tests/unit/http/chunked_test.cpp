@@ -66,6 +66,16 @@ TEST_SUITE("http") {
     check_good("a\r\n0123456789\r\nB\r\n0123456789a\r\n0\r\n\r\n", "01234567890123456789a");
   }
 
+  TEST_CASE("a size of zero ends the data, and an empty line the body") {
+    check_good("1\r\nx\r\n000\r\n\r\n", "x");
+    check_good("0;a\r\nA: b\r\n\r\n", "", "A: b\r\n");
+    for (const char* open : {"1\r\nx\r\n", "1\r\nx\r\n0", "0\r\n", "0\r\n\r", "0\r\nA: b\r\n", "0\r\nA: b\r\n\r"}) {
+      CAPTURE(open);
+      CHECK(decode(open, 1).state == ChunkDecoder::State::need_more);
+    }
+    check_bad("1\r\nx\r\n0\r\n1\r\ny\r\n0\r\n\r\n");
+  }
+
   TEST_CASE("chunk extensions are read and dropped") {
     check_good("5;a=b\r\nhello\r\n0;c\r\n\r\n", "hello");
     check_good("5 \t;a=\"x y\"\r\nhello\r\n0\r\n\r\n", "hello");
@@ -83,8 +93,8 @@ TEST_SUITE("http") {
   }
 
   TEST_CASE("a size is hexadecimal digits that fit 64 bits, and nothing else") {
-    for (const char* size : {"", "x", "-1", "+1", "0x5", "0X5", "5_0", " 5", "5 ", "5h", "10000000000000000", "5,",
-                             "5.0", "00000000000000005", "\t5", "5\t\t"}) {
+    for (const char* size : {"", "x", "-1", "+1", "0x5", "0X5", "5_0", "5h", "10000000000000000", "5,", "5.0",
+                             "00000000000000005", "\xd9\xa5"}) {
       check_bad(size + "\r\nhello\r\n0\r\n\r\n"s);
     }
     ChunkDecoder decoder;
@@ -100,8 +110,6 @@ TEST_SUITE("http") {
     check_bad("5;a\nhello\r\n0\r\n\r\n");
     check_bad("5;a\rb\r\nhello\r\n0\r\n\r\n");
     check_bad("5\r\nhello\n0\r\n\r\n");
-    check_bad("5\r\nhello0\r\n\r\n");
-    check_bad("5\r\nhelloo\r\n0\r\n\r\n");
     check_bad("5\r\nhello\r0\r\n\r\n");
     check_bad("0\r\n\n");
     check_bad("0\r\n\rx");
@@ -109,9 +117,30 @@ TEST_SUITE("http") {
     check_bad("0\r\nA: b\rc\r\n\r\n");
   }
 
-  TEST_CASE("control bytes in extensions and malformed trailers are refused") {
+  TEST_CASE("data is as long as its size says, and then comes CRLF") {
+    check_bad("5\r\nhello0\r\n\r\n");
+    check_bad("5\r\nhelloo\r\n0\r\n\r\n");
+    check_bad("5\r\nhell\r\n0\r\n\r\n");
+    check_bad("5\r\nhello\r\r\n0\r\n\r\n");
+    check_good("4\r\n\r\n\r\n\r\n0\r\n\r\n", "\r\n\r\n");
+  }
+
+  TEST_CASE("blanks stand before an extension alone") {
+    check_good("5 \t ;a\r\nhello\r\n0\r\n\r\n", "hello");
+    for (const char* size : {" 5", "\t5", "5 ", "5\t\t", "5 5", "5 a", "5 \r;a"}) {
+      check_bad(size + "\r\nhello\r\n0\r\n\r\n"s);
+    }
+  }
+
+  TEST_CASE("extensions hold no control byte but tab") {
+    check_good("5;a\tb\r\nhello\r\n0\r\n\r\n", "hello");
+    check_good("5;a=\xe9\r\nhello\r\n0\r\n\r\n", "hello");
     check_bad("5;a\x01\r\n");
+    check_bad("5;a\x7f\r\n");
     check_bad("5;a\0\r\n"s);
+  }
+
+  TEST_CASE("a trailer is a field line like any other: a token, its colon, no folding, no control bytes") {
     check_bad("0\r\n: b\r\n\r\n");
     check_bad("0\r\nA : b\r\n\r\n");
     check_bad("0\r\n A: b\r\n\r\n");

@@ -118,6 +118,22 @@ TEST_SUITE("http") {
     CHECK(contains(out, "X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n"));
   }
 
+  TEST_CASE("a client's certificate is told by us alone") {
+    RequestForward how = usual();
+    const std::string forged = get_with("X-Forwarded-Client-Cert: Subject=\"CN=admin\"\r\n");
+    for (const bool trusted : {false, true}) {
+      how.trusted = trusted;
+      how.client_certificate = {};
+      CHECK_FALSE(contains(sent(forged, how), "Client-Cert"));
+      how.client_certificate = "Hash=00;Subject=\"CN=c\"";
+      how.scheme = "https";
+      const std::string out = sent(forged, how);
+      CHECK(count(out, "X-Forwarded-Client-Cert: Hash=00;Subject=\"CN=c\"\r\n") == 1);
+      CHECK(count(out, "Client-Cert") == 1);
+      CHECK(contains(out, "X-Forwarded-Proto: https\r\n"));
+    }
+  }
+
   TEST_CASE("what a trusted client says about those before it is continued") {
     RequestForward how = usual();
     how.trusted = true;

@@ -19,6 +19,7 @@ TEST_SUITE("net") {
 
   TEST_CASE("a connection that ends under an exchange was reset, or closed before we had finished writing") {
     CHECK(stream_fault(EPIPE) == Reason::closed_early);
+    CHECK(stream_fault(EPROTO) == Reason::tls_failure);
     for (const int error : {ECONNRESET, ETIMEDOUT, EHOSTUNREACH}) CHECK(stream_fault(error) == Reason::reset);
   }
 }

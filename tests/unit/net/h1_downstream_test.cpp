@@ -896,6 +896,25 @@ TEST_SUITE("net") {
     CHECK(rig.at_rest());
   }
 
+  TEST_CASE("a reload decides from the next request on whether a client is believed about those before it") {
+    EdgeRig rig;
+    rig.listener.local = false;
+    Peer client = rig.client();
+    const auto forwarded = [&] {
+      client.send("GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n");
+      Peer upstream = rig.upstream();
+      const std::string head = rig.head(upstream);
+      upstream.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+      rig.head(client);
+      return head;
+    };
+    CHECK(has(forwarded(), "X-Forwarded-For: 127.0.0.1\r\n"));
+    rig.use({.listener = ", trusted_hops: 1"});
+    CHECK(has(forwarded(), "X-Forwarded-For: 192.0.2.1, 127.0.0.1\r\n"));
+    rig.use({});
+    CHECK(has(forwarded(), "X-Forwarded-For: 127.0.0.1\r\n"));
+  }
+
   // ---- accounts -----------------------------------------------------------------------------
 
   TEST_CASE("bytes are counted as they pass, both ways, and for each request") {

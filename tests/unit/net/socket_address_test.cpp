@@ -1,12 +1,18 @@
 #include "proxy/net/socket_address.hpp"
 
+#include <fcntl.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <doctest/doctest.h>
+
+#include "proxy/net/socket_file.hpp"
 
 using namespace outrigger::net;
 
@@ -20,6 +26,26 @@ struct Descriptors : std::vector<int> {
     for (const int fd : *this) ::close(fd);
   }
 };
+
+/// A directory of the test's own.
+struct Folder {
+  Folder() {
+    char name[] = "/tmp/outrigger-unit-XXXXXX";
+    REQUIRE(::mkdtemp(name) != nullptr);
+    path = name;
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::string path;
+};
+
+bool can_connect(const SocketAddress& address) {
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const bool connected = ::connect(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.size) == 0;
+  ::close(fd);
+  return connected;
+}
 
 }  // namespace
 
@@ -65,9 +91,9 @@ TEST_SUITE("net") {
   }
 
   TEST_CASE("loopback is the whole of 127/8, and ::1") {
-    for (const char* text : {"127.0.0.1:1", "127.255.1.2:1", "[::1]:1"}) CHECK(parse_address(text)->is_loopback());
+    for (const char* text : {"127.0.0.1:1", "127.255.1.2:1", "[::1]:1"}) CHECK(parse_address(text)->is_local());
     for (const char* text : {"0.0.0.0:1", "128.0.0.1:1", "10.0.0.1:1", "[::]:1", "[::2]:1"}) {
-      CHECK_FALSE(parse_address(text)->is_loopback());
+      CHECK_FALSE(parse_address(text)->is_local());
     }
   }
 
@@ -76,7 +102,7 @@ TEST_SUITE("net") {
     REQUIRE_FALSE(found.empty());
     std::vector<std::string> texts;
     for (const SocketAddress& address : found) {
-      CHECK(address.is_loopback());
+      CHECK(address.is_local());
       CHECK(address.text.ends_with(":80"));
       texts.push_back(address.text);
     }
@@ -119,6 +145,72 @@ TEST_SUITE("net") {
     const Descriptors second{open_listeners(address, 2, error)};
     CHECK(second.size() == 2);
     CHECK(error.empty());
+  }
+
+  TEST_CASE("a Unix socket's address is its path: local, without a port, and its clients have none") {
+    const auto address = parse_address("unix:/run/a.sock");
+    REQUIRE(address);
+    CHECK(address->text == "unix:/run/a.sock");
+    CHECK(address->is_unix());
+    CHECK(address->is_local());
+    CHECK(host_of(address->storage).empty());
+    CHECK(from_kernel(address->storage, address->size).text == "unix:/run/a.sock");
+    sockaddr_storage nameless{};
+    nameless.ss_family = AF_UNIX;
+    CHECK(from_kernel(nameless, sizeof(sa_family_t)).text == "unix:");
+    CHECK(parse_address("unix:/" + std::string(106, 'p')));
+    for (const std::string& text : {std::string("unix:"), std::string("unix:a"), "unix:/" + std::string(107, 'p')}) {
+      CAPTURE(text);
+      CHECK_FALSE(parse_address(text));
+    }
+  }
+
+  TEST_CASE("a path has one listener for all, whom nobody else pushes away") {
+    const Folder folder;
+    const SocketAddress address = *parse_address("unix:" + folder.path + "/a.sock");
+    std::string error;
+    const Descriptors ours{open_listeners(address, 4, error)};
+    REQUIRE(ours.size() == 1);
+    CHECK(bound_address(ours.front()).text == address.text);
+    CHECK(open_listeners(address, 1, error).empty());
+    CHECK(error == address.text + ": Address already in use");
+    CHECK(can_connect(address));
+  }
+
+  TEST_CASE("a socket file that nobody listens behind gives way; any other file stays") {
+    const Folder folder;
+    const SocketAddress address = *parse_address("unix:" + folder.path + "/a.sock");
+    std::string error;
+    { const Descriptors gone{open_listeners(address, 1, error)}; }
+    CHECK_FALSE(can_connect(address));
+    const Descriptors ours{open_listeners(address, 1, error)};
+    REQUIRE(ours.size() == 1);
+    CHECK(can_connect(address));
+
+    const std::string plain = folder.path + "/b.sock";
+    ::close(::open(plain.c_str(), O_CREAT | O_WRONLY, 0600));
+    CHECK(open_listeners(*parse_address("unix:" + plain), 1, error).empty());
+    CHECK(error == "unix:" + plain + ": Address already in use");
+    CHECK(::access(plain.c_str(), F_OK) == 0);
+  }
+
+  TEST_CASE("a socket file goes with its owner, unless it is another's by now") {
+    const Folder folder;
+    const std::string path = folder.path + "/a.sock";
+    const SocketAddress address = *parse_address("unix:" + path);
+    std::string error;
+    {
+      const Descriptors ours{open_listeners(address, 1, error)};
+      SocketFile file(path);
+      const SocketFile moved(std::move(file));
+    }
+    CHECK(::access(path.c_str(), F_OK) != 0);
+    const Descriptors first{open_listeners(address, 1, error)};
+    std::optional<SocketFile> file(path);
+    ::unlink(path.c_str());
+    const Descriptors second{open_listeners(address, 1, error)};
+    file.reset();
+    CHECK(can_connect(address));
   }
 
   TEST_CASE("an address of another machine cannot be listened on, and the error says which it was") {

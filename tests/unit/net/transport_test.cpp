@@ -97,6 +97,20 @@ TEST_SUITE("net") {
     CHECK(line.owner.writable == 2);
   }
 
+  TEST_CASE("who lets go of a descriptor leaves it open, and hears nothing of it any more") {
+    Poller poller;
+    Line line{poller};
+    line.transport->watch_read();
+    const auto [descriptor, tls] = line.transport->release();
+    line.peer.send("x");
+    turns(poller);
+    CHECK(line.owner.readable == 0);
+    CHECK(tls == nullptr);
+    char byte = 0;
+    CHECK(::recv(descriptor, &byte, 1, 0) == 1);
+    ::close(descriptor);
+  }
+
   TEST_CASE("what was announced before anybody asked is not forgotten") {
     Poller poller;
     Line line{poller};

@@ -28,7 +28,7 @@ namespace outrigger::test {
 
 class WorkerRig {
  public:
-  enum Listener : std::size_t { kNear, kFar };
+  enum Listener : std::size_t { kNear, kFar, kAlone };
 
   explicit WorkerRig(std::uint32_t count)
       : metrics(count, {}), log_({.level = telemetry::LogLevel::error}, count, &net::wall_now_us), registry_(count) {
@@ -43,18 +43,24 @@ class WorkerRig {
                                                                                .keep_timelines = 100,
                                                                                .sample_timelines = 1}));
       auto& addresses = addresses_.emplace_back();
-      for (const std::size_t listener : {kNear, kFar}) {
-        const std::string_view name = listener == kNear ? "near" : "far";
-        std::string error;
-        const std::vector<int> descriptors = net::open_listeners(*net::parse_address("127.0.0.1:0"), 1, error);
-        REQUIRE(descriptors.size() == 1);
-        addresses.push_back(net::bound_address(descriptors.front()));
-        workers[i]->listen(descriptors.front(), {.index = listener,
-                                                 .name = name,
-                                                 .row = metrics.listener_row(i, name),
-                                                 .connections = &connections,
-                                                 .local = listener == kNear,
-                                                 .trusted = true});
+      for (const std::size_t listener : {kNear, kFar, kAlone}) {
+        const std::string_view name = listener == kNear ? "near" : listener == kFar ? "far" : "alone";
+        // One worker accepts what comes to `alone`.
+        const bool has_own = listener != kAlone || i == 0;
+        int descriptor = -1;
+        if (has_own) {
+          std::string error;
+          const std::vector<int> descriptors = net::open_listeners(*net::parse_address("127.0.0.1:0"), 1, error);
+          REQUIRE(descriptors.size() == 1);
+          descriptor = descriptors.front();
+        }
+        addresses.push_back(has_own ? net::bound_address(descriptor) : net::SocketAddress{});
+        workers[i]->listen(descriptor, {.index = listener,
+                                        .name = name,
+                                        .row = metrics.listener_row(i, name),
+                                        .connections = &connections,
+                                        .local = listener == kNear,
+                                        .alone = listener == kAlone});
       }
       workers[i]->use(snapshot(door));
     }
@@ -98,7 +104,8 @@ class WorkerRig {
   /// A configuration with both listeners, an upstream at this door for `/up`, and no route for anything else.
   std::shared_ptr<const config::Snapshot> snapshot(const Door& upstream) {
     const config::LoadResult loaded = config::load_text(
-        "version: 1\nlisteners: [{name: near, listen: '127.0.0.1:0'}, {name: far, listen: '127.0.0.1:0'}]\n"
+        "version: 1\nlisteners: [{name: near, listen: '127.0.0.1:0'}, {name: far, listen: '127.0.0.1:0'}, "
+        "{name: alone, listen: '127.0.0.1:0'}]\n"
         "upstreams: {up: {endpoints: ['" +
             upstream.address().text +
             "'], idle_timeout: 1h}}\n"

@@ -86,6 +86,17 @@ TEST_SUITE("server") {
     CHECK(rig.taken(1, "near") == 0);
   }
 
+  TEST_CASE("where one worker accepts for all, it keeps no more than its share") {
+    WorkerRig rig(3);
+    rig.start_all();
+    std::vector<Peer> clients;
+    for (int i = 0; i < 6; ++i) clients.push_back(rig.served(0, WorkerRig::kAlone));
+    for (std::uint32_t worker = 0; worker < 3; ++worker) {
+      CHECK(rig.load(worker) == 2);
+      CHECK(rig.taken(worker, "alone") == 2);
+    }
+  }
+
   TEST_CASE("of several workers the emptiest one gets it") {
     WorkerRig rig(3);
     rig.workers[1]->edge().load = 1;  // as if it had one

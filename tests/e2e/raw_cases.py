@@ -1,0 +1,558 @@
+"""What goes over a raw socket, case by case: the section of the RFC that decides it, and what has to come of it.
+
+Sections are of RFC 9112 and 9110 unless another number stands before them; "http.md" rules have none. The tests that
+run these tables are in test_raw_cases.py.
+"""
+from dataclasses import dataclass
+
+CHUNKED = b"Transfer-Encoding: chunked"
+
+
+def get(*lines, start=b"GET / HTTP/1.1", host=b"Host: rig.test"):
+    return b"\r\n".join([start, *([host] if host else []), *lines, b"", b""])
+
+
+def put(*lines, body=b""):
+    return get(*lines, start=b"PUT / HTTP/1.1") + body
+
+
+def target(text):
+    return get(start=b"GET " + text + b" HTTP/1.1")
+
+
+def method(name):
+    return get(start=name + b" / HTTP/1.1")
+
+
+def answer(*lines, body=b"", start=b"HTTP/1.1 200 OK"):
+    return b"\r\n".join([start, *lines, b"", b""]) + body
+
+
+# ---- requests that are refused: section, what is wrong, the bytes, the status. The reason follows from the status.
+
+REASONS = {400: "bad_request", 405: "method_refused", 417: "expectation_failed", 501: "unsupported_transfer_coding",
+           505: "unsupported_version"}
+REFUSED_HEADS = [
+    ("9112 6.1", "both framings", put(b"Content-Length: 5", CHUNKED, body=b"0\r\n\r\n"), 400),
+    ("9112 6.1", "both framings, the other way round", put(CHUNKED, b"Content-Length: 5", body=b"0\r\n\r\n"), 400),
+    ("9112 6.3", "two equal lengths", put(b"Content-Length: 2", b"Content-Length: 2", body=b"ab"), 400),
+    ("9112 6.3", "two lengths", put(b"Content-Length: 2", b"Content-Length: 3", body=b"abc"), 400),
+    ("9112 6.3", "a list of lengths", put(b"Content-Length: 2, 2", body=b"ab"), 400),
+    ("9112 6.3", "a plus sign in a length", put(b"Content-Length: +2", body=b"ab"), 400),
+    ("9112 6.3", "a minus sign in a length", put(b"Content-Length: -2", body=b"ab"), 400),
+    ("9112 6.3", "a blank in a length", put(b"Content-Length: 1 2", body=b"ab"), 400),
+    ("9112 6.3", "a hexadecimal length", put(b"Content-Length: 0x2", body=b"ab"), 400),
+    ("9112 6.3", "letters after a length", put(b"Content-Length: 2a", body=b"ab"), 400),
+    ("9112 6.3", "an empty length", put(b"Content-Length:"), 400),
+    ("9112 6.3", "a length of 21 digits", put(b"Content-Length: 100000000000000000000"), 400),
+    ("9112 6.3", "a length just beyond 64 bits", put(b"Content-Length: 18446744073709551616"), 400),
+    ("9112 6.1", "chunked not last", put(b"Transfer-Encoding: chunked, gzip"), 400),
+    ("9112 6.1", "chunked twice", put(b"Transfer-Encoding: chunked, chunked"), 400),
+    ("9112 6.1", "chunked twice in two fields", put(CHUNKED, CHUNKED), 400),
+    ("9112 6.1", "an empty transfer coding", put(b"Transfer-Encoding:"), 400),
+    ("9112 6.1", "a control byte before chunked", put(b"Transfer-Encoding: \x0bchunked"), 400),
+    ("9112 6.1", "a coding that is not ours", put(b"Transfer-Encoding: gzip, chunked"), 501),
+    ("9112 6.1", "chunked in HTTP/1.0", get(CHUNKED, start=b"PUT / HTTP/1.0") + b"0\r\n\r\n", 400),
+    ("9112 5.1", "a blank before a colon", get(b"X-A : 1"), 400),
+    ("9112 5.1", "a tab before a colon", get(b"Content-Length\t: 1"), 400),
+    ("9112 5.2", "a folded line", get(b"X-A: 1", b" 2"), 400),
+    ("9112 2.2", "a bare line feed after a field", get(b"X-A: 1\nX-B: 2"), 400),
+    ("9112 2.2", "a bare line feed after the request line", b"GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
+    ("9112 2.2", "a head that ends in bare line feeds", b"GET / HTTP/1.1\r\nHost: a\n\n", 400),
+    ("9112 2.2", "a bare carriage return in a value", get(b"X-A: 1\r2"), 400),
+    ("9112 2.2", "a bare carriage return in the request line", get(start=b"GET /\r HTTP/1.1"), 400),
+    ("9110 5.5", "NUL in a value", get(b"X-A: 1\x002"), 400),
+    ("9110 5.1", "NUL in a name", get(b"X-\x00A: 1"), 400),
+    ("9110 5.5", "a control byte in a value", get(b"X-A: \x01"), 400),
+    ("9110 5.5", "DEL in a value", get(b"X-A: \x7f"), 400),
+    ("9110 5.1", "an empty name", get(b": 1"), 400),
+    ("9110 5.1", "a name that is no token", get(b"X(A): 1"), 400),
+    ("9110 5.1", "a blank in a name", get(b"X A: 1"), 400),
+    ("9112 5", "a line without a colon", get(b"X-A"), 400),
+    ("9110 5.1", "a non-ASCII name", get(b"X-\xc3\xa9: 1"), 400),
+    ("9112 2.2", "blanks before the first field", get(b"X-A: 1", host=b" Host: rig.test"), 400),
+    ("9112 3.2", "no host", get(host=None), 400),
+    ("9112 3.2", "two hosts", get(b"Host: other.test"), 400),
+    ("9112 3.2", "a blank in the host", get(host=b"Host: a b"), 400),
+    ("9112 3.2", "a path in the host", get(host=b"Host: a/b"), 400),
+    ("9112 3.2", "a user in the host", get(host=b"Host: a@b"), 400),
+    ("9112 3.2", "a port that is no number", get(host=b"Host: a:b"), 400),
+    ("9112 3.2", "a fragment", target(b"/a#b"), 400),
+    ("9112 3.2", "a blank in the target", target(b"/a b"), 400),
+    ("9112 3.2", "a tab in the target", target(b"/a\tb"), 400),
+    ("9112 3.2", "a control byte in the target", target(b"/a\x01"), 400),
+    ("9112 3.2", "a non-ASCII target", target(b"/\xc3\xa9"), 400),
+    ("9112 6.1", "an encoded NUL", target(b"/a%00b"), 400),
+    ("3986 2.2", "a raw backslash", target(b"/a\\b"), 400),
+    ("9112 6.1", "an encoding that is not hexadecimal", target(b"/%zz"), 400),
+    ("9112 6.1", "an encoding cut short", target(b"/%4"), 400),
+    ("3986 5.2.4", "dots that climb above the root", target(b"/../a"), 400),
+    ("3986 5.2.4", "dots that climb above the root later", target(b"/a/../../b"), 400),
+    ("9112 6.1", "encoded dots that climb above the root", target(b"/%2e%2E/a"), 400),
+    ("9112 3.2", "a relative target", target(b"a/b"), 400),
+    ("9112 3.2", "an authority for a target", target(b"host.test:80"), 400),
+    ("9110 9.3.6", "CONNECT", get(start=b"CONNECT host.test:443 HTTP/1.1", host=b"Host: host.test:443"), 405),
+    ("9110 9.1", "a method that is no token", get(start=b"G@T / HTTP/1.1"), 400),
+    ("9112 3", "a request line without version", b"GET /\r\n\r\n", 400),
+    ("9112 3", "two blanks in the request line", get(start=b"GET  / HTTP/1.1"), 400),
+    ("9112 2.3", "a version in small letters", get(start=b"GET / http/1.1"), 400),
+    ("9112 2.3", "a version with more behind it", get(start=b"GET / HTTP/1.1x"), 400),
+    ("9112 2.3", "HTTP/2.0", get(start=b"GET / HTTP/2.0"), 505),
+    ("9112 2.3", "HTTP/1.2", get(start=b"GET / HTTP/1.2"), 505),
+    ("9112 2.3", "HTTP/0.9 with a version", get(start=b"GET / HTTP/0.9"), 505),
+    ("9110 10.1.1", "an expectation that is not ours", put(b"Expect: 200-ok", b"Content-Length: 0"), 417),
+    ("9112 2.2", "three empty lines first", b"\r\n\r\n\r\n" + get(), 400),
+    ("9112 6.3", "a length in other digits", put(b"Content-Length: \xd9\xa2", body=b"ab"), 400),
+    ("9112 6.3", "a length in quotes", put(b'Content-Length: "2"', body=b"ab"), 400),
+    ("9112 6.3", "a length with a comma behind it", put(b"Content-Length: 2,", body=b"ab"), 400),
+    ("9112 6.3", "a length with a fraction", put(b"Content-Length: 2.0", body=b"ab"), 400),
+    ("9112 6.3", "a length and an empty one", put(b"Content-Length: 2", b"Content-Length:", body=b"ab"), 400),
+    ("9112 6.3", "a length in HTTP/1.0 twice", get(b"Content-Length: 1", b"Content-Length: 1",
+                                                  start=b"PUT / HTTP/1.0") + b"a", 400),
+    ("9112 6.1", "both framings in HTTP/1.0", get(CHUNKED, b"Content-Length: 5", start=b"PUT / HTTP/1.0") +
+     b"0\r\n\r\n", 400),
+    ("9112 6.1", "both framings on a GET", get(b"Content-Length: 0", CHUNKED) + b"0\r\n\r\n", 400),
+    ("9112 6.1", "identity before chunked", put(b"Transfer-Encoding: identity, chunked"), 501),
+    ("9112 6.1", "an empty member beside chunked", put(b"Transfer-Encoding: , chunked"), 501),
+    ("9112 6.1", "chunked in quotes", put(b'Transfer-Encoding: "chunked"'), 400),
+    ("9112 6.1", "chunked with a parameter", put(b"Transfer-Encoding: chunked;q=1"), 400),
+    ("9112 6.1", "chunked with letters behind it", put(b"Transfer-Encoding: chunkedx"), 400),
+    ("9112 6.1", "a coding in a second field behind chunked", put(CHUNKED, b"Transfer-Encoding: gzip"), 400),
+    ("9112 6.1", "a coding in a first field before chunked", put(b"Transfer-Encoding: gzip", CHUNKED), 501),
+    ("9112 5.1", "two blanks before a colon", get(b"X-A  : 1"), 400),
+    ("9112 5.1", "a blank before the colon of the framing", put(b"Transfer-Encoding : chunked"), 400),
+    ("9112 5.1", "a blank before the colon of the host", get(host=b"Host : rig.test"), 400),
+    ("9112 5.2", "a folded line with a tab", get(b"X-A: 1", b"\t2"), 400),
+    ("9112 5.2", "a folded framing field", put(b"Transfer-Encoding:", b" chunked"), 400),
+    ("9112 2.2", "a line of blanks only", get(b"X-A: 1", b"   "), 400),
+    ("9112 2.2", "a bare line feed for the empty line", b"GET / HTTP/1.1\r\nHost: a\r\n\n", 400),
+    ("9112 2.2", "a carriage return before the end of a line", get(b"X-A: 1\r"), 400),
+    ("9112 2.2", "a bare carriage return for the empty line", b"GET / HTTP/1.1\r\nHost: a\r\n\rX: 1\r\n\r\n", 400),
+    ("9112 2.2", "empty lines of line feeds", b"\n\n" + get(), 400),
+    ("9112 2.2", "a blank before the request line", b" " + get(), 400),
+    ("9112 3", "a blank behind the version", get(start=b"GET / HTTP/1.1 "), 400),
+    ("9112 3", "a tab for the first blank", get(start=b"GET\t/ HTTP/1.1"), 400),
+    ("9112 3", "a tab for the second blank", get(start=b"GET /\tHTTP/1.1"), 400),
+    ("9112 3", "a form feed for a blank", get(start=b"GET\x0c/ HTTP/1.1"), 400),
+    ("9112 3", "a method alone", b"GET\r\n\r\n", 400),
+    ("9112 3", "a target alone", b"/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("9112 3", "no target", get(start=b"GET HTTP/1.1"), 400),
+    ("9112 3", "two targets", get(start=b"GET / /b HTTP/1.1"), 400),
+    ("9112 2.3", "a version without a dot", get(start=b"GET / HTTP/11"), 400),
+    ("9112 2.3", "a version without digits", get(start=b"GET / HTTP/"), 400),
+    ("9112 2.3", "a version with a comma", get(start=b"GET / HTTP/1,1"), 400),
+    ("9112 2.3", "a version with two digits", get(start=b"GET / HTTP/1.10"), 400),
+    ("9112 2.3", "another protocol", get(start=b"GET / SIP/2.0"), 400),
+    ("9112 2.3", "HTTP/3.0", get(start=b"GET / HTTP/3.0"), 505),
+    ("9113 3.4", "the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    ("8446 5.1", "the beginning of a TLS handshake", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32), 400),
+    ("9110 9.1", "an empty method", get(start=b" / HTTP/1.1"), 400),
+    ("9110 9.1", "a comma in a method", method(b"GE,T"), 400),
+    ("9110 9.1", "brackets in a method", method(b"[GET]"), 400),
+    ("9110 9.1", "a non-ASCII method", method(b"G\xc3\x89T"), 400),
+    ("9110 9.3.6", "CONNECT with a path", get(start=b"CONNECT /a HTTP/1.1"), 405),
+    ("9112 3.2", "an empty host", get(host=b"Host:"), 400),
+    ("9112 3.2", "a second host in small letters", get(b"host: rig.test"), 400),
+    ("9112 3.2", "a fragment in the host", get(host=b"Host: a#b"), 400),
+    ("9112 3.2", "a query in the host", get(host=b"Host: a?b"), 400),
+    ("9112 3.2", "a backslash in the host", get(host=b"Host: a\\b"), 400),
+    ("9112 3.2", "a control byte in the host", get(host=b"Host: a\x01"), 400),
+    ("9112 3.2", "a port beyond 65535", get(host=b"Host: a:65536"), 400),
+    ("9112 3.2", "two ports", get(host=b"Host: a:1:2"), 400),
+    ("9112 3.2", "an address without its bracket", get(host=b"Host: [::1"), 400),
+    ("9112 3.2", "letters behind a bracket", get(host=b"Host: [::1]a"), 400),
+    ("9112 3.2", "a scheme in the host", get(host=b"Host: http://a"), 400),
+    ("9112 3.2.1", "an empty target in brackets", target(b"<>"), 400),
+    ("9112 3.2.2", "an absolute target without authority", target(b"http:///a"), 400),
+    ("9112 3.2.2", "an absolute target with a user", target(b"http://me@other.test/"), 400),
+    ("9112 3.2.2", "an absolute target of another scheme", target(b"ftp://other.test/"), 400),
+    ("9112 3.2.2", "a scheme and nothing", target(b"http:"), 400),
+    ("9112 3.2.2", "a fragment in an absolute target", target(b"http://other.test/#a"), 400),
+    ("9112 3.2.2", "an absolute target and no host", get(start=b"GET http://other.test/ HTTP/1.1", host=None), 400),
+    ("9112 3.2.4", "an asterisk for another method than OPTIONS", target(b"*"), 400),
+    ("9112 3.2.4", "an asterisk with more behind it", get(start=b"OPTIONS *a HTTP/1.1"), 400),
+    ("3986 2.1", "a percent sign at the end", target(b"/a%"), 400),
+    ("3986 2.1", "half a byte of hexadecimal", target(b"/%4g"), 400),
+    ("3986 2.1", "a percent sign and a sign", target(b"/%+1"), 400),
+    ("3986 5.2.4", "mixed dots that climb above the root", target(b"/.%2e/a"), 400),
+    ("3986 5.2.4", "dots that climb above the root at the end", target(b"/.."), 400),
+    ("3986 5.2.4", "dots that climb above the root of an absolute target", target(b"http://other.test/../a"), 400),
+    ("3986 2.2", "a raw backslash behind dots", target(b"/..\\a"), 400),
+    ("9110 10.1.1", "two expectations", put(b"Expect: 100-continue, other", b"Content-Length: 0"), 417),
+    ("9110 10.1.1", "an expectation with a parameter", put(b"Expect: 100-continue;a=b", b"Content-Length: 0"), 417),
+    *[("9110 5.5", f"byte {byte:#04x} in a value", get(b"X-A: 1" + bytes([byte]) + b"2"), 400)
+      for byte in [*range(1, 9), 11, 12, *range(14, 32)]],
+    *[("9110 5.1", f"byte {byte:#04x} in a name", get(b"X" + bytes([byte]) + b"A: 1"), 400)
+      for byte in b'\x01\x09\x0b\x1f"(),/;<=>?@[\\]{}\x7f\x80\xff'],
+    *[("9112 3.2", f"byte {byte:#04x} in the target", target(b"/a" + bytes([byte]) + b"b"), 400)
+      for byte in [*range(2, 9), 11, 12, *range(14, 32), 127, 128, 160, 255]],
+]
+
+# ---- chunks that are refused: the head is good, so the upstream may have seen it, but never a whole request.
+
+REFUSED_CHUNKS = [
+    ("9112 7.1", "a size that is not hexadecimal", b"g\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a plus sign", b"+3\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a minus sign", b"-3\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a prefix", b"0x3\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "an underscore", b"0_3\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "an empty size", b"\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a blank before the size", b" 3\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "an overflowing size", b"fffffffffffffffff\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a size of 2^64", b"10000000000000003\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a bare line feed after the size", b"3\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a bare carriage return after the size", b"3\rabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a chunk without its end of line", b"3\r\nabcX\r\n0\r\n\r\n"),
+    ("9112 7.1", "a chunk that ends in a bare line feed", b"3\r\nabc\n0\r\n\r\n"),
+    ("9112 7.1", "a last chunk that ends in a bare line feed", b"3\r\nabc\r\n0\n\r\n"),
+    ("9112 7.1.2", "a trailer that ends in a bare line feed", b"3\r\nabc\r\n0\r\nX-A: 1\n\r\n"),
+    ("9112 7.1.2", "a trailer with a blank before its colon", b"3\r\nabc\r\n0\r\nX-A : 1\r\n\r\n"),
+    ("9112 7.1.1", "more than 4 KiB of extensions at once", b"3;x=" + b"e" * 4096 + b"\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1.1", "more than 4 KiB of extensions in all", b"1;x=%s\r\na\r\n" % (b"e" * 1000) * 5 + b"0\r\n\r\n"),
+    ("9112 7.1", "a negative zero", b"-0\r\n\r\n"),
+    ("9112 7.1", "a tab before the size", b"\t3\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a size in quotes", b'"3"\r\nabc\r\n0\r\n\r\n'),
+    ("9112 7.1", "a size with a fraction", b"3.0\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "two sizes", b"3 3\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a chunk longer than its size", b"2\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "an empty line for the next size", b"3\r\nabc\r\n\r\n0\r\n\r\n"),
+    ("9112 7.1", "carriage returns for ends of line", b"3\rabc\r0\r\r"),
+    ("9112 7.1", "NUL behind the size", b"3\x00\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1.1", "a bare line feed in an extension", b"3;a=b\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1.1", "a bare carriage return in an extension", b"3;a\rb\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1.1", "NUL in an extension", b"3;a\x00b\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1.2", "a folded trailer", b"3\r\nabc\r\n0\r\nX-A: 1\r\n 2\r\n\r\n"),
+    ("9112 7.1.2", "a trailer without a colon", b"3\r\nabc\r\n0\r\nX-A\r\n\r\n"),
+    ("9112 7.1.2", "a trailer without a name", b"3\r\nabc\r\n0\r\n: 1\r\n\r\n"),
+    ("9112 7.1.2", "a trailer with NUL in its value", b"3\r\nabc\r\n0\r\nX-A: \x00\r\n\r\n"),
+]
+
+
+# ---- requests that are served: section, what is unusual, the bytes, and what the upstream gets
+
+@dataclass
+class Got:
+    """What of a request has to be as said when it reaches the upstream."""
+    start: str = ""
+    has: tuple = ()     # fields, in this order among those of their names
+    lacks: tuple = ()   # names
+    body: bytes = b""
+
+
+def line(text):
+    return Got(start=f"{text} HTTP/1.1")
+
+
+def path(text):
+    return line(f"GET {text}")
+
+
+SERVED_HEADS = [
+    ("9112 2.2", "an empty line first", b"\r\n" + get(), path("/")),
+    ("9112 2.2", "two empty lines first", b"\r\n\r\n" + get(), path("/")),
+    *[("9110 9.3", name, method(name.encode()), line(f"{name} /")) for name in
+      ("GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE")],
+    *[("9110 9.1", f"the method {name}", method(name.encode()), line(f"{name} /")) for name in
+      ("PROPFIND", "M-SEARCH", "get", "!#$%&'*+-.^_`|~09aZ", "A" * 30)],
+    ("9112 3.2.1", "a query", target(b"/a?b=c&d"), path("/a?b=c&d")),
+    ("9112 3.2.1", "an empty query", target(b"/a?"), path("/a?")),
+    ("9112 3.2.1", "two question marks", target(b"/a?b?c"), path("/a?b?c")),
+    ("9112 3.2.1", "dots in a query", target(b"/a?../../b"), path("/a?../../b")),
+    ("9112 3.2.1", "slashes in a row", target(b"//a//b"), path("//a//b")),
+    ("9112 3.2.1", "sub-delimiters", target(b"/a;b=c!$&'()*+,:@"), path("/a;b=c!$&'()*+,:@")),
+    ("3986 6.2.2", "an encoded letter", target(b"/%41"), path("/A")),
+    ("3986 6.2.2", "an encoded tilde", target(b"/%7euser"), path("/~user")),
+    ("3986 6.2.2", "an encoded blank", target(b"/a%20b"), path("/a%20b")),
+    ("3986 6.2.2", "an encoded slash", target(b"/a%2Fb"), path("/a%2Fb")),
+    ("3986 6.2.2", "an encoded backslash", target(b"/a%5Cb"), path("/a%5Cb")),
+    ("3986 6.2.2", "an encoded percent sign", target(b"/%2541"), path("/%2541")),
+    ("3986 6.2.2", "encoded non-ASCII", target(b"/%C3%A9"), path("/%C3%A9")),
+    ("3986 5.2.4", "a dot", target(b"/a/./b"), path("/a/b")),
+    ("3986 5.2.4", "a dot at the end", target(b"/a/."), path("/a/")),
+    ("3986 5.2.4", "two dots", target(b"/a/../b"), path("/b")),
+    ("3986 5.2.4", "two dots at the end", target(b"/a/b/.."), path("/a/")),
+    ("3986 5.2.4", "encoded dots", target(b"/a/%2e%2E/b"), path("/b")),
+    ("3986 5.2.4", "three dots are a name", target(b"/a/.../b"), path("/a/.../b")),
+    ("3986 5.2.4", "a name that begins with a dot", target(b"/.a/..b"), path("/.a/..b")),
+    ("9112 3.2.2", "an absolute target", target(b"http://other.test/a?b"),
+     Got("GET /a?b HTTP/1.1", (("Host", "other.test"),))),
+    ("9112 3.2.2", "an absolute target with a port", target(b"http://other.test:81/a"),
+     Got("GET /a HTTP/1.1", (("Host", "other.test:81"),))),
+    ("9112 3.2.2", "an absolute target without a path", target(b"http://other.test"),
+     Got("GET / HTTP/1.1", (("Host", "other.test"),))),
+    ("9112 3.2.2", "an absolute target with a query alone", target(b"http://other.test?b"),
+     Got("GET /?b HTTP/1.1", (("Host", "other.test"),))),
+    ("9112 3.2.2", "an absolute target in capitals", target(b"HTTP://other.test/a"),
+     Got("GET /a HTTP/1.1", (("Host", "other.test"),))),
+    ("9112 3.2.2", "an absolute https target", target(b"https://other.test/a"),
+     Got("GET /a HTTP/1.1", (("Host", "other.test"),))),
+    ("9112 3.2.4", "an asterisk for OPTIONS", get(start=b"OPTIONS * HTTP/1.1"), line("OPTIONS *")),
+    *[("9110 7.2", f"the host {host}", get(host=b"Host: " + host.encode()), Got(has=(("Host", host),)))
+      for host in ("a", "a.b-c.test", "127.0.0.1:80", "[::1]", "[::1]:8080", "xn--nxasmq6b.test", "a_b")],
+    ("9112 5.1", "no blank behind the colon", get(b"X-A:1"), Got(has=(("X-A", "1"),))),
+    ("9112 5.1", "blanks and tabs around a value", get(b"X-A: \t 1 2 \t "), Got(has=(("X-A", "1 2"),))),
+    ("9112 5.1", "an empty value", get(b"X-A:"), Got(has=(("X-A", ""),))),
+    ("9112 5.1", "colons in a value", get(b"X-A: a:b: c"), Got(has=(("X-A", "a:b: c"),))),
+    ("9110 5.5", "a tab within a value", get(b"X-A: 1\t2"), Got(has=(("X-A", "1\t2"),))),
+    ("9110 5.5", "non-ASCII bytes in a value", get(b"X-A: \xc3\xa9\xff"), Got(has=(("X-A", "\xc3\xa9\xff"),))),
+    ("9110 5.1", "every byte of a token in a name", get(b"!#$%&'*+-.^_`|~0aZ: 1"),
+     Got(has=(("!#$%&'*+-.^_`|~0aZ", "1"),))),
+    ("9110 5.3", "repeated fields", get(b"X-A: 1", b"X-B: 2", b"x-a: 3"), Got(has=(("X-A", "1"), ("x-a", "3")))),
+    ("9110 5.3", "repeated cookies", get(b"Cookie: a=1", b"Cookie: b=2"),
+     Got(has=(("Cookie", "a=1"), ("Cookie", "b=2")))),
+    ("9110 5.3", "a list with empty members", get(b"Accept: a,, b ,"), Got(has=(("Accept", "a,, b ,"),))),
+    ("9110 7.6.1", "a field that Connection names", get(b"Connection: X-A, x-b", b"X-A: 1", b"X-B: 2", b"X-C: 3"),
+     Got(has=(("X-C", "3"),), lacks=("X-A", "X-B"))),
+    ("9110 7.6.1", "Connection in two fields", get(b"Connection: X-A", b"Connection: X-B", b"X-A: 1", b"X-B: 2"),
+     Got(lacks=("X-A", "X-B"))),
+    ("9110 7.6.1", "Connection that names what must stay",
+     get(b"Connection: Host, Authorization, Cookie, X-Forwarded-For", b"Authorization: x", b"Cookie: a=1"),
+     Got(has=(("Host", "rig.test"), ("Authorization", "x"), ("Cookie", "a=1")))),
+    ("9110 7.6.1", "Connection that names the framing", put(b"Connection: Content-Length", b"Content-Length: 2",
+     body=b"ab"),
+     Got(has=(("Content-Length", "2"),), body=b"ab")),
+    ("9110 7.6.1", "keep-alive fields", get(b"Connection: keep-alive", b"Keep-Alive: timeout=5"),
+     Got(lacks=("Keep-Alive",))),
+    ("http.md", "Proxy-Connection", get(b"Proxy-Connection: keep-alive"), Got(lacks=("Proxy-Connection",))),
+    ("9110 10.1.4", "TE: trailers", get(b"TE: trailers"), Got(has=(("TE", "trailers"),))),
+    ("9110 10.1.4", "another TE", get(b"TE: gzip"), Got(lacks=("TE",))),
+    ("9110 7.8", "an upgrade that is not allowed", get(b"Connection: Upgrade", b"Upgrade: h2c"),
+     Got(lacks=("Upgrade",))),
+    ("9110 11.7.2", "Proxy-Authorization", get(b"Proxy-Authorization: x"), Got(lacks=("Proxy-Authorization",))),
+    ("9110 11.7.1", "Proxy-Authenticate", get(b"Proxy-Authenticate: x"), Got(lacks=("Proxy-Authenticate",))),
+    ("9110 7.6.2", "Max-Forwards of GET", get(b"Max-Forwards: 0"), Got(has=(("Max-Forwards", "0"),))),
+    ("9110 7.6.2", "Max-Forwards of OPTIONS", get(b"Max-Forwards: 5", start=b"OPTIONS / HTTP/1.1"),
+     Got(has=(("Max-Forwards", "4"),))),
+    ("9110 7.6.3", "Via of others", get(b"Via: 1.0 other"), Got(has=(("Via", "1.0 other"), ("Via", "1.1 rig")))),
+    ("http.md", "our own fields", get(b"X-Outrigger-Attempt: 7", b"X-Outrigger-Reason: x", b"X-Outrigger-Hedge: 1"),
+     Got(has=(("X-Outrigger-Attempt", "1"),), lacks=("X-Outrigger-Reason", "X-Outrigger-Hedge"))),
+    ("http.md", "a client's certificate that is none", get(b"X-Forwarded-Client-Cert: x"),
+     Got(lacks=("X-Forwarded-Client-Cert",))),
+    ("9112 6.3", "a length of nothing", put(b"Content-Length: 0"), Got(has=(("Content-Length", "0"),))),
+    ("9112 6.3", "blanks around a length", put(b"Content-Length: \t2 ", body=b"ab"),
+     Got(has=(("Content-Length", "2"),), body=b"ab")),
+    ("9112 6.3", "a body of GET", get(b"Content-Length: 2") + b"ab", Got(start="GET / HTTP/1.1", body=b"ab")),
+    ("9112 6.3", "neither length nor coding", method(b"POST"), Got(lacks=("Transfer-Encoding",))),
+    ("9112 6.1", "a coding in capitals", put(b"TRANSFER-ENCODING: CHUNKED", body=b"1\r\na\r\n0\r\n\r\n"),
+     Got(has=(("Transfer-Encoding", "chunked"),), lacks=("Content-Length",), body=b"a")),
+    ("9112 6.1", "blanks around a coding", put(b"Transfer-Encoding: \t chunked \t", body=b"1\r\na\r\n0\r\n\r\n"),
+     Got(has=(("Transfer-Encoding", "chunked"),), body=b"a")),
+    ("9110 10.1.1", "an expectation in capitals", put(b"Expect: 100-CONTINUE", b"Content-Length: 2", body=b"ab"),
+     Got(lacks=("Expect",), body=b"ab")),
+    ("9110 10.1.1", "an expectation without a body", get(b"Expect: 100-continue"), Got(lacks=("Expect",))),
+    ("9112 2.3", "HTTP/1.0", get(start=b"GET /a HTTP/1.0"), path("/a")),
+    ("9112 3.2", "HTTP/1.0 without a host", get(start=b"GET /a HTTP/1.0", host=None), path("/a")),
+    ("9112 6.3", "HTTP/1.0 with a body", get(b"Content-Length: 2", start=b"PUT / HTTP/1.0") + b"ab", Got(body=b"ab")),
+]
+
+SERVED_CHUNKS = [
+    ("9112 7.1", "one chunk", b"3\r\nabc\r\n0\r\n\r\n", b"abc", ()),
+    ("9112 7.1", "no chunk but the last", b"0\r\n\r\n", b"", ()),
+    ("9112 7.1", "three chunks", b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n", b"abc", ()),
+    ("9112 7.1", "leading zeros", b"0003\r\nabc\r\n0000\r\n\r\n", b"abc", ()),
+    ("9112 7.1", "capital digits", b"A\r\n0123456789\r\n0\r\n\r\n", b"0123456789", ()),
+    ("9112 7.1", "small digits", b"a\r\n0123456789\r\n0\r\n\r\n", b"0123456789", ()),
+    ("9112 7.1", "line ends in the data", b"4\r\n\r\n\r\n\r\n0\r\n\r\n", b"\r\n\r\n", ()),
+    ("9112 7.1", "what looks like the end in the data", b"5\r\n0\r\n\r\n\r\n0\r\n\r\n", b"0\r\n\r\n", ()),
+    ("9112 7.1.1", "an extension", b"3;a=b\r\nabc\r\n0\r\n\r\n", b"abc", ()),
+    ("9112 7.1.1", "an extension without a value", b"3;a\r\nabc\r\n0\r\n\r\n", b"abc", ()),
+    ("9112 7.1.1", "an extension in quotes", b'3;a="b;c"\r\nabc\r\n0\r\n\r\n', b"abc", ()),
+    ("9112 7.1.1", "blanks before an extension", b"3 ;a=b\r\nabc\r\n0\r\n\r\n", b"abc", ()),
+    ("9112 7.1.1", "an extension of the last chunk", b"3\r\nabc\r\n0;a=b\r\n\r\n", b"abc", ()),
+    ("9112 7.1.1", "extensions of less than 4 KiB", b"1;x=%s\r\na\r\n0\r\n\r\n" % (b"e" * 4000), b"a", ()),
+    ("9112 7.1.2", "a trailer", b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n", b"abc", (("X-Sum", "1"),)),
+    ("9112 7.1.2", "two trailers", b"0\r\nX-A: 1\r\nX-B: 2\r\n\r\n", b"", (("X-A", "1"), ("X-B", "2"))),
+    *[("9110 6.5.1", f"{name} in the trailers", b"0\r\n" + name.encode() + b": 1\r\nX-A: 1\r\n\r\n", b"",
+       (("X-A", "1"),)) for name in ("Content-Length", "Transfer-Encoding", "Host", "Authorization", "Cookie",
+     "Connection",
+                                    "TE", "Trailer", "Via", "X-Forwarded-For", "Expect")],
+]
+
+# ---- answers that are refused: section, what is wrong, the bytes
+
+REFUSED_ANSWERS = [
+    ("9112 6.1", "both framings", answer(b"Content-Length: 5", CHUNKED, body=b"0\r\n\r\n")),
+    ("9112 6.3", "conflicting lengths", answer(b"Content-Length: 2", b"Content-Length: 3", body=b"abc")),
+    ("9112 6.3", "a list of conflicting lengths", answer(b"Content-Length: 2, 3", body=b"abc")),
+    ("9112 6.3", "a sign in a length", answer(b"Content-Length: +2", body=b"ab")),
+    ("9112 6.3", "an overflowing length", answer(b"Content-Length: 18446744073709551616")),
+    ("9112 6.1", "an unknown coding", answer(b"Transfer-Encoding: gzip", body=b"x")),
+    ("9112 6.1", "an unknown coding before chunked", answer(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n")),
+    ("9112 6.1", "chunked twice", answer(CHUNKED, CHUNKED, body=b"0\r\n\r\n")),
+    ("9112 4", "a status of four digits", answer(b"Content-Length: 0", start=b"HTTP/1.1 2000 OK")),
+    ("9112 4", "a status of two digits", answer(b"Content-Length: 0", start=b"HTTP/1.1 20 OK")),
+    ("9112 4", "a status that is no number", answer(b"Content-Length: 0", start=b"HTTP/1.1 abc OK")),
+    ("9112 4", "a status below 100", answer(b"Content-Length: 0", start=b"HTTP/1.1 099 OK")),
+    ("9112 2.3", "another protocol", answer(b"Content-Length: 0", start=b"FOO/1.1 200 OK")),
+    ("9112 2.3", "HTTP/2 in text", answer(b"Content-Length: 0", start=b"HTTP/2 200 OK")),
+    ("9112 4", "no status line", b"hello, this is not HTTP\r\n\r\n"),
+    ("9110 5.5", "NUL in a value", answer(b"X-A: \x00", b"Content-Length: 0")),
+    ("9112 6.3", "a length and an empty one", answer(b"Content-Length: 2", b"Content-Length:", body=b"ab")),
+    ("9112 6.3", "a list of one length", answer(b"Content-Length: 2, 2", body=b"ok")),
+    ("9112 6.3", "letters after a length", answer(b"Content-Length: 2x", body=b"ab")),
+    ("9112 6.1", "chunked not last", answer(b"Transfer-Encoding: chunked, gzip", body=b"x")),
+    ("9112 6.1", "an empty coding", answer(b"Transfer-Encoding:", body=b"x")),
+    ("9112 6.1", "chunked in HTTP/1.0", answer(CHUNKED, body=b"0\r\n\r\n", start=b"HTTP/1.0 200 OK")),
+    ("9112 5.2", "a folded line", answer(b"X-A: 1", b" 2", b"Content-Length: 0")),
+    ("9112 5.1", "a blank before a colon", answer(b"X-A : 1", b"Content-Length: 0")),
+    ("9112 2.2", "a bare line feed after a field", answer(b"X-A: 1\nX-B: 2", b"Content-Length: 0")),
+    ("9112 2.2", "a bare carriage return in a value", answer(b"X-A: 1\r2", b"Content-Length: 0")),
+    ("9112 2.2", "a head that ends in bare line feeds", b"HTTP/1.1 200 OK\nContent-Length: 0\n\n"),
+    ("9112 2.2", "an empty line first", b"\r\n" + answer(b"Content-Length: 0")),
+    ("9112 5", "a line without a colon", answer(b"X-A", b"Content-Length: 0")),
+    ("9110 5.1", "an empty name", answer(b": 1", b"Content-Length: 0")),
+    ("9110 5.1", "a name that is no token", answer(b"X(A): 1", b"Content-Length: 0")),
+    ("9110 5.5", "a control byte in a value", answer(b"X-A: \x01", b"Content-Length: 0")),
+    ("9112 4", "no blank behind the version", answer(b"Content-Length: 0", start=b"HTTP/1.1200 OK")),
+    ("9112 4", "two blanks before the status", answer(b"Content-Length: 0", start=b"HTTP/1.1  200 OK")),
+    ("9112 4", "a status above 599", answer(b"Content-Length: 0", start=b"HTTP/1.1 600 OK")),
+    ("9112 4", "a sign before the status", answer(b"Content-Length: 0", start=b"HTTP/1.1 +20 OK")),
+    ("9112 4", "a control byte in the phrase", answer(b"Content-Length: 0", start=b"HTTP/1.1 200 \x01")),
+    ("9112 2.3", "HTTP/0.9", b"<html>hello</html>\r\n\r\n"),
+    ("9112 2.3", "a version in small letters", answer(b"Content-Length: 0", start=b"http/1.1 200 OK")),
+    ("9110 15.2", "more than 32 interim answers",
+     answer(start=b"HTTP/1.1 100 Continue") * 33 + answer(b"Content-Length: 0")),
+]
+
+BROKEN_CHUNKS = [
+    ("9112 7.1", "a size that is not hexadecimal", b"g\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a sign", b"+3\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a chunk without its end of line", b"3\r\nabcX0\r\n\r\n"),
+    ("9112 7.1", "a bare line feed", b"3\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "an overflowing size", b"fffffffffffffffff\r\nabc"),
+    ("9112 7.1", "a prefix", b"0x3\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "an empty size", b"\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1", "a blank before the size", b" 3\r\nabc\r\n0\r\n\r\n"),
+    ("9112 7.1.2", "a trailer without a colon", b"3\r\nabc\r\n0\r\nX-A\r\n\r\n"),
+    ("9112 7.1.2", "a trailer with a bare line feed", b"3\r\nabc\r\n0\r\nX-A: 1\n\r\n"),
+]
+
+
+# ---- answers that are served: section, what is unusual, the bytes, and what the client gets
+
+@dataclass
+class Gives:
+    status: int = 200
+    body: bytes = b"ok"
+    method: str = "GET"
+    has: tuple = ()
+    lacks: tuple = ()
+    reused: bool = True  # the upstream's connection serves the next request, too
+    end: str = "keep"    # what the upstream does with its connection
+
+
+SERVED_ANSWERS = [
+    ("9112 6.3", "a length", answer(b"Content-Length: 2", body=b"ok"), Gives()),
+    ("9112 6.3", "the same length twice", answer(b"Content-Length: 2", b"Content-Length: 2", body=b"ok"),
+     Gives(has=(("Content-Length", "2"),))),
+    ("9112 6.3", "a length of nothing", answer(b"Content-Length: 0"), Gives(body=b"")),
+    ("9112 7.1", "chunks", answer(CHUNKED, body=b"1\r\no\r\n1\r\nk\r\n0\r\n\r\n"), Gives()),
+    ("9112 7.1", "chunks with an extension", answer(CHUNKED, body=b"2;a=b\r\nok\r\n0\r\n\r\n"), Gives()),
+    ("9112 7.1.2", "chunks with a trailer", answer(CHUNKED, body=b"2\r\nok\r\n0\r\nX-A: 1\r\n\r\n"), Gives()),
+    ("9112 6.3", "a body up to the end of the connection", answer(body=b"ok"), Gives(reused=False, end="fin")),
+    ("9112 6.3", "the same of HTTP/1.0", answer(body=b"ok", start=b"HTTP/1.0 200 OK"), Gives(reused=False, end="fin")),
+    ("9112 9.3", "HTTP/1.0 with a length", answer(b"Content-Length: 2", body=b"ok", start=b"HTTP/1.0 200 OK"),
+     Gives(reused=False)),
+    ("9112 9.3", "HTTP/1.0 with keep-alive", answer(b"Content-Length: 2", b"Connection: keep-alive", body=b"ok",
+                                                   start=b"HTTP/1.0 200 OK"), Gives(lacks=("Keep-Alive",))),
+    ("9112 9.6", "Connection: close", answer(b"Content-Length: 2", b"Connection: close", body=b"ok"),
+     Gives(reused=False)),
+    ("9112 9.6", "Connection: Close among others", answer(b"Content-Length: 2", b"Connection: x, Close", body=b"ok"),
+     Gives(reused=False)),
+    ("9112 4", "no phrase", answer(b"Content-Length: 2", body=b"ok", start=b"HTTP/1.1 200 "), Gives()),
+    ("9112 4", "no phrase and no blank", answer(b"Content-Length: 2", body=b"ok", start=b"HTTP/1.1 200"), Gives()),
+    ("9112 4", "a phrase of many words", answer(b"Content-Length: 2", body=b"ok", start=b"HTTP/1.1 200 all is well"),
+     Gives()),
+    ("9112 4", "a non-ASCII phrase", answer(b"Content-Length: 2", body=b"ok", start=b"HTTP/1.1 200 \xc3\xa9"), Gives()),
+    ("9110 15", "a status nobody knows", answer(b"Content-Length: 2", body=b"ok", start=b"HTTP/1.1 299 x"),
+     Gives(status=299)),
+    ("9110 15", "the greatest status", answer(b"Content-Length: 2", body=b"ok", start=b"HTTP/1.1 599 x"),
+     Gives(status=599)),
+    ("9110 6.4.1", "204", answer(start=b"HTTP/1.1 204 x"), Gives(status=204, body=b"")),
+    ("9110 8.6", "204 with a length of nothing", answer(b"Content-Length: 0", start=b"HTTP/1.1 204 x"),
+     Gives(status=204, body=b"", lacks=("Content-Length",))),
+    ("9110 15.4.5", "304 with a length", answer(b"Content-Length: 5", start=b"HTTP/1.1 304 x"),
+     Gives(status=304, body=b"")),
+    ("9110 9.3.2", "HEAD with a length", answer(b"Content-Length: 5"),
+     Gives(method="HEAD", body=b"", has=(("Content-Length", "5"),))),
+    ("9110 9.3.2", "HEAD with chunked", answer(CHUNKED), Gives(method="HEAD", body=b"")),
+    ("9110 9.3.2", "HEAD with neither", answer(), Gives(method="HEAD", body=b"")),
+    ("9110 15.2", "100 before the answer", answer(start=b"HTTP/1.1 100 Continue") + answer(b"Content-Length: 2",
+     body=b"ok"),
+     Gives()),
+    ("8297 2", "103 before the answer", answer(b"Link: </a>", start=b"HTTP/1.1 103 Hints") +
+     answer(b"Content-Length: 2", body=b"ok"), Gives()),
+    ("9110 15.2", "199 before the answer", answer(start=b"HTTP/1.1 199 x") + answer(b"Content-Length: 2", body=b"ok"),
+     Gives()),
+    ("9110 15.2", "32 interim answers", answer(start=b"HTTP/1.1 100 Continue") * 32 + answer(b"Content-Length: 2",
+     body=b"ok"),
+     Gives()),
+    ("9110 7.6.1", "a field that Connection names", answer(b"Connection: X-A", b"X-A: 1", b"X-B: 2",
+     b"Content-Length: 2",
+                                                          body=b"ok"), Gives(has=(("X-B", "2"),), lacks=("X-A",))),
+    ("9110 7.6.1", "Keep-Alive", answer(b"Keep-Alive: timeout=5", b"Content-Length: 2", body=b"ok"),
+     Gives(lacks=("Keep-Alive",))),
+    ("9110 7.8", "Upgrade", answer(b"Upgrade: h2c", b"Content-Length: 2", body=b"ok"), Gives(lacks=("Upgrade",))),
+    ("9110 5.3", "repeated fields", answer(b"Set-Cookie: a", b"Set-Cookie: b", b"Content-Length: 2", body=b"ok"),
+     Gives(has=(("Set-Cookie", "a"), ("Set-Cookie", "b")))),
+    ("9110 5.5", "non-ASCII bytes in a value", answer(b"X-A: \xc3\xa9", b"Content-Length: 2", body=b"ok"),
+     Gives(has=(("X-A", "\xc3\xa9"),))),
+    ("9110 6.6.1", "no Date", answer(b"Content-Length: 2", body=b"ok"), Gives()),
+    ("9110 6.6.1", "a Date of its own", answer(b"Date: Thu, 01 Jan 1970 00:00:00 GMT", b"Content-Length: 2",
+     body=b"ok"),
+     Gives(has=(("Date", "Thu, 01 Jan 1970 00:00:00 GMT"),))),
+    ("9110 7.6.3", "Via of others", answer(b"Via: 1.0 other", b"Content-Length: 2", body=b"ok"),
+     Gives(has=(("Via", "1.0 other"), ("Via", "1.1 rig")))),
+    ("http.md", "fields of another sidecar", answer(b"X-Outrigger-Attempts: 7", b"Content-Length: 2", body=b"ok"),
+     Gives(lacks=("X-Outrigger-Attempts",))),
+    ("9209 2", "Proxy-Status of others", answer(b"Proxy-Status: other", b"Content-Length: 2", body=b"ok"),
+     Gives(has=(("Proxy-Status", "other"),))),
+    ("9112 9.2", "bytes behind the answer", answer(b"Content-Length: 2", body=b"ok") + b"more", Gives(reused=False)),
+    ("9112 9.2", "bytes behind the last chunk", answer(CHUNKED, body=b"2\r\nok\r\n0\r\n\r\n") + b"more",
+     Gives(reused=False)),
+    ("9112 9.2", "a body of HEAD", answer(b"Content-Length: 2", body=b"ok"),
+     Gives(method="HEAD", body=b"", reused=False)),
+    ("9112 9.2", "a body of 204", answer(start=b"HTTP/1.1 204 x") + b"ok", Gives(status=204, body=b"", reused=False)),
+    ("9112 9.2", "a body of 304", answer(start=b"HTTP/1.1 304 x") + b"ok", Gives(status=304, body=b"", reused=False)),
+]
+
+# ---- answers that end too early: nothing of them may look whole. Section, what, the bytes before the end, the status
+# that the client is owed where nothing of a body had arrived (0: it is cut off in the middle)
+
+CUT_ANSWERS = [
+    ("9112 8", "in the status line", b"HTTP/1.1 20", 502),
+    ("9112 8", "in a field", b"HTTP/1.1 200 OK\r\nContent-Le", 502),
+    ("9112 8", "before the empty line", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", 502),
+    ("9112 8", "behind an interim answer", answer(start=b"HTTP/1.1 100 x"), 502),
+    ("9112 8", "in a body with a length", answer(b"Content-Length: 5", body=b"ok"), 0),
+    ("9112 8", "in a chunk", answer(CHUNKED, body=b"5\r\nok"), 0),
+    ("9112 8", "behind a chunk", answer(CHUNKED, body=b"2\r\nok\r\n"), 0),
+    ("9112 8", "behind the last chunk", answer(CHUNKED, body=b"2\r\nok\r\n0\r\n"), 0),
+    ("9112 8", "in the trailers", answer(CHUNKED, body=b"2\r\nok\r\n0\r\nX-A: 1\r\n"), 0),
+]
+
+# ---- connections: section, what, the bytes of a client, the statuses it gets, and whether it may go on (9112 9.3)
+
+CONNECTIONS = [
+    ("9112 9.3", "HTTP/1.1 stays", get(), [200], True),
+    ("9112 9.3", "HTTP/1.0 ends", get(start=b"GET / HTTP/1.0"), [200], False),
+    ("9112 9.3", "HTTP/1.0 with keep-alive stays", get(b"Connection: keep-alive", start=b"GET / HTTP/1.0"), [200],
+     True),
+    ("9112 9.6", "close", get(b"Connection: close"), [200], False),
+    ("9112 9.6", "close in capitals", get(b"Connection: CLOSE"), [200], False),
+    ("9112 9.6", "close among others", get(b"Connection: x, close , y"), [200], False),
+    ("9112 9.6", "close beside keep-alive", get(b"Connection: keep-alive, close"), [200], False),
+    ("9112 9.6", "close in a second field", get(b"Connection: x", b"Connection: close"), [200], False),
+    ("9112 9.3.2", "two in a row", get() + get(), [200, 200], True),
+    ("9112 9.3.2", "five in a row", get() * 5, [200] * 5, True),
+    ("9112 9.3.2", "a body and the next", put(b"Content-Length: 2", body=b"ab") + get(), [200, 200], True),
+    ("9112 9.3.2", "chunks and the next", put(CHUNKED, body=b"2\r\nab\r\n0\r\n\r\n") + get(), [200, 200], True),
+    ("9112 9.3.2", "an empty line between", get() + b"\r\n" + get(), [200, 200], True),
+    ("9112 9.3.2", "a refusal in the second", get() + get(b"X-A : 1") + get(), [200, 400], False),
+    ("9112 9.3.2", "close in the first", get(b"Connection: close") + get(), [200], False),
+    ("9112 9.3.2", "HEAD and the next", get(start=b"HEAD / HTTP/1.1") + get(), [200, 200], True),
+    ("9112 6.3", "a request in a body", put(b"Content-Length: %d" % len(get()), body=get()) + get(), [200, 200], True),
+    ("9112 6.3", "a request in a chunk", put(CHUNKED, body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(get()), get())) + get(),
+     [200, 200], True),
+    ("9110 9.3.2", "HEAD of what is not there", get(start=b"HEAD /none HTTP/1.1"), [404], True),
+]
