@@ -81,6 +81,17 @@ ordered_json to_json(const ListenerConfig& listener) {
   return out;
 }
 
+ordered_json to_json(const policy::HealthConfig& check) {
+  return {
+      {"path", check.path},
+      {"interval", format_duration(check.interval)},
+      {"timeout", format_duration(check.timeout)},
+      {"healthy_after", check.healthy_after},
+      {"unhealthy_after", check.unhealthy_after},
+      {"expect", format_statuses(check.expect)},
+  };
+}
+
 ordered_json to_json(const UpstreamConfig& upstream) {
   ordered_json endpoints = ordered_json::array();
   for (const EndpointConfig& endpoint : upstream.endpoints) {
@@ -88,6 +99,7 @@ ordered_json to_json(const UpstreamConfig& upstream) {
   }
   ordered_json out = {
       {"endpoints", std::move(endpoints)},
+      {"dns", {{"refresh", format_duration(upstream.dns.refresh)}, {"timeout", format_duration(upstream.dns.timeout)}}},
       {"balance", word(upstream.balance, kBalances)},
       {"connect_timeout", format_duration(upstream.connect_timeout)},
       {"read_idle_timeout", format_duration(upstream.read_idle_timeout)},
@@ -95,6 +107,7 @@ ordered_json to_json(const UpstreamConfig& upstream) {
       {"max_requests_per_connection", upstream.max_requests_per_connection},
   };
   if (upstream.host) out["host"] = *upstream.host;
+  if (upstream.health_check) out["health_check"] = to_json(*upstream.health_check);
   if (upstream.tls) out["tls"] = to_json(*upstream.tls);
   return out;
 }

@@ -26,6 +26,8 @@ void read_bulkhead(Block& block, policy::BulkheadConfig& bulkhead);
 void read_adaptive_limit(Block& block, policy::AdaptiveLimitConfig& limit);
 void read_adaptive_throttle(Block& block, policy::AdaptiveThrottleConfig& throttle);
 
+void read_health_check(Block& block, std::optional<policy::HealthConfig>& health_check);  // of an upstream
+
 // The `tls` block of a listener or an upstream; nullopt where there is none.
 std::optional<ListenerTlsConfig> read_listener_tls(Block& block);
 std::optional<UpstreamTlsConfig> read_upstream_tls(Block& block);

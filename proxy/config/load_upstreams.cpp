@@ -9,6 +9,7 @@ namespace {
 using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::minutes;
+using std::chrono::seconds;
 
 constexpr std::size_t kMaxEndpoints = 1000;
 constexpr std::uint32_t kBillion = 1'000'000'000;
@@ -70,6 +71,11 @@ void check_names_to_verify(Block& block, const UpstreamConfig& upstream) {
 
 void read_upstream(Block& block, UpstreamConfig& upstream) {
   read_endpoints(block, upstream);
+  block.block("dns", "dns", [&](Block& dns) {
+    dns.duration("refresh", upstream.dns.refresh, {seconds{1}, hours{24}});
+    dns.duration("timeout", upstream.dns.timeout, {milliseconds{10}, minutes{1}});
+  });
+  read_health_check(block, upstream.health_check);
   block.choice("balance", upstream.balance, kBalances);
   block.duration("connect_timeout", upstream.connect_timeout, {milliseconds{1}, minutes{5}});
   block.duration("read_idle_timeout", upstream.read_idle_timeout, {milliseconds{10}, hours{24}});

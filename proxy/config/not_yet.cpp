@@ -16,8 +16,6 @@ constexpr std::array kNotYet = {
     Line{"root", "config_source"},
     Line{"admin", "token_file"},
     Line{"admin", "metrics_listen"},
-    Line{"upstream", "dns"},
-    Line{"upstream", "health_check"},
     Line{"upstream", "outlier_detection"},
     Line{"upstream", "panic"},
     Line{"upstream", "max_connections"},

@@ -32,6 +32,7 @@
 #include "proxy/policy/circuit_breaker.hpp"
 #include "proxy/policy/classifier.hpp"
 #include "proxy/policy/fallback.hpp"
+#include "proxy/policy/health.hpp"
 #include "proxy/policy/hedge.hpp"
 #include "proxy/policy/policy.hpp"
 #include "proxy/policy/rate_limit.hpp"
@@ -128,9 +129,17 @@ struct EndpointConfig {
   std::uint32_t weight = 1;
 };
 
+/// How often the names of endpoints are asked about, and how long an answer is waited for.
+struct DnsConfig {
+  Nanos refresh = std::chrono::seconds{30};
+  Nanos timeout = std::chrono::seconds{2};
+};
+
 struct UpstreamConfig {
   std::string name;
   std::vector<EndpointConfig> endpoints;
+  DnsConfig dns;
+  std::optional<policy::HealthConfig> health_check;
   policy::Balance balance = policy::Balance::least_request;
   Nanos connect_timeout = std::chrono::seconds{1};
   Nanos read_idle_timeout = std::chrono::seconds{60};

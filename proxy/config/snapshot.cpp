@@ -54,7 +54,7 @@ class Builder {
     return errors;
   }
 
-  void upstreams(const std::vector<std::vector<ResolvedEndpoint>>& resolved) {
+  void upstreams(const Resolved& resolved) {
     const std::vector<UpstreamConfig>& configs = snapshot_.config.upstreams;
     snapshot_.endpoint_sets.resize(configs.size());
     for (std::size_t i = 0; i < configs.size(); ++i) {
@@ -361,8 +361,8 @@ void add_renewed(std::string_view kind, const ByName& before, const ByName& afte
 }  // namespace
 
 std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(
-    Config config, std::string instance, std::uint64_t generation,
-    const std::vector<std::vector<ResolvedEndpoint>>& resolved, StateRegistry& registry, const ChaosTerms& chaos) {
+    Config config, std::string instance, std::uint64_t generation, const Resolved& resolved, StateRegistry& registry,
+    const ChaosTerms& chaos) {
   std::vector<http::RouteMatch> matches;
   for (const RouteConfig& route : config.routes) matches.push_back(route.match);
   auto table = http::build_route_table(matches);

@@ -32,6 +32,8 @@ struct ResolvedEndpoint {
   std::uint32_t weight = 1;
   std::string host = {};  // as the configuration names it
 };
+/// By upstream, in the order of the configuration.
+using Resolved = std::vector<std::vector<ResolvedEndpoint>>;
 
 /// Where copies of a route's requests go. No request waits for them, so a bulkhead without a queue is all that bounds
 /// them, whatever the worker.
@@ -134,8 +136,8 @@ struct Snapshot {
 /// in the order of the configuration. Its hash is that of the configuration alone, whatever `chaos` says. Errors: what
 /// is wrong with the routes, as text.
 std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(
-    Config config, std::string instance, std::uint64_t generation,
-    const std::vector<std::vector<ResolvedEndpoint>>& resolved, StateRegistry& registry, const ChaosTerms& chaos = {});
+    Config config, std::string instance, std::uint64_t generation, const Resolved& resolved, StateRegistry& registry,
+    const ChaosTerms& chaos = {});
 
 /// A state that both snapshots name and do not share, because what cannot change under one has.
 struct Renewed {

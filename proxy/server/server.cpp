@@ -68,25 +68,6 @@ std::vector<net::SocketAddress> addresses_of(const config::HostPort& address) {
   return {*net::parse_address(config::to_string(address))};
 }
 
-std::vector<std::vector<config::ResolvedEndpoint>> resolve_all(const config::Config& config,
-                                                               telemetry::LogWriter& log) {
-  std::vector<std::vector<config::ResolvedEndpoint>> all;
-  for (const config::UpstreamConfig& upstream : config.upstreams) {
-    auto& endpoints = all.emplace_back();
-    for (const config::EndpointConfig& endpoint : upstream.endpoints) {
-      const auto addresses = addresses_of(endpoint.address);
-      if (addresses.empty()) {
-        log.write(telemetry::LogLevel::warn, "an endpoint's name does not resolve",
-                  {{"upstream", upstream.name}, {"endpoint", config::to_string(endpoint.address)}});
-      }
-      for (const net::SocketAddress& address : addresses) {
-        endpoints.push_back({.address = address.text, .weight = endpoint.weight, .host = endpoint.address.host});
-      }
-    }
-  }
-  return all;
-}
-
 std::shared_ptr<const net::TlsContexts> build_tls(const config::Config& config, std::vector<std::string>& errors) {
   config::Diagnostics wrong;
   auto contexts = net::build_tls(config, wrong);
@@ -128,6 +109,8 @@ Server::Server(config::Config config, ServerOptions options)
       metrics_(worker_count_, first_config_.telemetry.histogram_buckets_s),
       log_(log_config(first_config_, options_), worker_count_, &net::wall_now_us),
       registry_(worker_count_, {wakeups_, cache_memory_, &net::entropy}),
+      names_(io_, &system_lookup, log_.control(), [this] { names_changed(); }),
+      health_checks_(io_, log_.control(), net::entropy()),
       timer_(io_.get_executor()),
       clock_(io_.get_executor()),
       chaos_clock_(io_.get_executor()) {}
@@ -144,7 +127,10 @@ int Server::run() {
   watch_signals();
   std::vector<std::string> errors;
   tls_ = build_tls(first_config_, errors);
-  if (tls_) snapshot_ = build(first_config_, {}, resolve_all(first_config_, log_.control()), errors);
+  if (tls_) {
+    names_.learn_now(first_config_);
+    snapshot_ = build(first_config_, {}, 1, errors);
+  }
   if (!snapshot_) {
     for (const std::string& error : errors) std::cerr << "outrigger: " << error << '\n';
     return 1;
@@ -161,6 +147,7 @@ int Server::run() {
     worker->start();
   }
   stage_ = Stage::serving;
+  health_checks_.follow(*snapshot_);
   tick_states();
   const std::string ready = ready_line();
   log_.control().write(telemetry::LogLevel::info, "ready",
@@ -245,15 +232,8 @@ void Server::make_export() {
     }
     return levels;
   };
-  sources.endpoints = [this] {
-    std::vector<telemetry::EndpointLevels> levels;
-    for (std::size_t i = 0; i < snapshot_->upstreams.size(); ++i) {
-      levels.push_back({.upstream = std::string(snapshot_->upstreams[i].name),
-                        .state = "healthy",
-                        .count = snapshot_->endpoint_sets[i].endpoints.size()});
-    }
-    return levels;
-  };
+  sources.endpoints = [this] { return endpoint_levels(*snapshot_, net::steady_now()); };
+  sources.health_checks = [this] { return health_checks_.totals(); };
   sources.certificates = [this] { return expiries(snapshot_->config, *tls_); };
   sources.policies = [this] { return levels_of(*snapshot_, net::steady_now()); };
   sources.buffer_bytes = [this] {
@@ -281,8 +261,8 @@ std::string Server::ready_line() const {
 // ---- configuration ----------------------------------------------------------------------------
 
 std::shared_ptr<const config::Snapshot> Server::build(config::Config config, config::ChaosOrders orders,
-                                                      const Resolved& resolved, std::vector<std::string>& errors) {
-  const std::uint64_t generation = snapshot_ ? snapshot_->generation + 1 : 1;
+                                                      std::uint64_t generation, std::vector<std::string>& errors) {
+  const config::Resolved resolved = names_.endpoints(config);
   auto built = config::build_snapshot(std::move(config), instance_, generation, resolved, registry_,
                                       {.allowed = options_.allow_chaos, .orders = std::move(orders)});
   if (auto* failed = std::get_if<std::vector<std::string>>(&built)) {
@@ -310,9 +290,15 @@ std::vector<std::string> Server::unchangeable(const config::Config& next) const 
   return errors;
 }
 
-void Server::reload(std::function<void(admin::ReloadResult)> done) {
+/// One after the other: a reload may have to wait for the addresses of names that it brings.
+void Server::reload(ReloadDone done) {
+  reloads_.push_back(std::move(done));
+  if (reloads_.size() == 1) begin_reload();
+}
+
+void Server::begin_reload() {
   if (stage_ == Stage::stopped) {
-    return done({false, snapshot_->generation, {"draining is over: there is nothing left to reload for"}});
+    return next_reload()({false, snapshot_->generation, {"draining is over: there is nothing left to reload for"}});
   }
   config::LoadResult loaded = config::load_file(options_.config_file);
   std::vector<std::string> errors;
@@ -320,27 +306,40 @@ void Server::reload(std::function<void(admin::ReloadResult)> done) {
     if (diagnostic.severity == config::Severity::error) errors.push_back(config::to_string(diagnostic));
   }
   if (errors.empty()) errors = unchangeable(loaded.config);
-  std::shared_ptr<const config::Snapshot> next;
   std::shared_ptr<const net::TlsContexts> tls;
   if (errors.empty()) tls = build_tls(loaded.config, errors);
-  config::ChaosOrders orders = chaos_orders_;
-  std::vector<std::string> ended;
-  if (errors.empty()) {
-    ended = drop_ended(orders, loaded.config, net::wall_now_us());
-    const Resolved resolved = resolve_all(loaded.config, log_.control());
-    next = build(std::move(loaded.config), orders, resolved, errors);
-  }
+  if (!errors.empty()) return refuse_reload(std::move(errors));
+  const auto next = std::make_shared<config::Config>(std::move(loaded.config));
+  names_.learn(*next, [this, next, tls] { end_reload(std::move(*next), tls); });
+}
+
+void Server::refuse_reload(std::vector<std::string> errors) {
   config_levels_.last_reload_unix_seconds = static_cast<double>(net::wall_now_us()) / 1e6;
-  config_levels_.last_reload_success = next != nullptr;
+  config_levels_.last_reload_success = false;
+  ++config_levels_.reloads_failed;
   last_errors_ = errors;
-  if (!next) {
-    ++config_levels_.reloads_failed;
-    for (const std::string& error : errors) {
-      log_.control().write(telemetry::LogLevel::error, "the configuration was not reloaded", {{"error", error}});
-    }
-    return done({false, snapshot_->generation, errors});
+  for (const std::string& error : errors) {
+    log_.control().write(telemetry::LogLevel::error, "the configuration was not reloaded", {{"error", error}});
   }
+  names_.keep_only(snapshot_->config);
+  next_reload()({false, snapshot_->generation, std::move(errors)});
+}
+
+void Server::end_reload(config::Config config, std::shared_ptr<const net::TlsContexts> tls) {
+  if (stage_ == Stage::stopped) return refuse_reload({"the process has drained meanwhile"});
+  std::vector<std::string> errors;
+  config::ChaosOrders orders = chaos_orders_;
+  const std::vector<std::string> ended = drop_ended(orders, config, net::wall_now_us());
+  auto next = build(std::move(config), orders, snapshot_->generation + 1, errors);
+  if (!next) return refuse_reload(std::move(errors));
+  config_levels_.last_reload_unix_seconds = static_cast<double>(net::wall_now_us()) / 1e6;
+  config_levels_.last_reload_success = true;
+  last_errors_.clear();
   ++config_levels_.reloads_succeeded;
+  // Whoever reloads may know that a name has moved.
+  names_.keep_only(next->config);
+  names_.refresh();
+  ReloadDone done = next_reload();
   if (next->content_hash == snapshot_->content_hash) return done({true, snapshot_->generation, {}});
   for (const config::Renewed& renewed : config::renewed_states(*snapshot_, *next)) {
     log_.control().write(telemetry::LogLevel::info, "another structure: the state begins anew",
@@ -355,6 +354,23 @@ void Server::reload(std::function<void(admin::ReloadResult)> done) {
   publish(std::move(next), std::move(orders), [done = std::move(done)](std::uint64_t generation) {
     done({true, generation, {}});
   });
+  log_chaos();
+}
+
+/// Takes the reload that was decided off the queue; the one behind it has its turn later.
+Server::ReloadDone Server::next_reload() {
+  ReloadDone done = std::move(reloads_.front());
+  reloads_.pop_front();
+  if (!reloads_.empty()) net::asio::post(io_, [this] { begin_reload(); });
+  return done;
+}
+
+/// The configuration is the same; where its requests go is not. What has not moved keeps its state and connections.
+void Server::names_changed() {
+  if (stage_ == Stage::stopped) return;
+  std::vector<std::string> errors;
+  auto next = build(snapshot_->config, chaos_orders_, snapshot_->generation, errors);
+  if (next) publish(std::move(next), chaos_orders_, [](std::uint64_t) {});
 }
 
 /// Puts a snapshot in force; `done` is called with its generation once it is on every worker.
@@ -365,9 +381,9 @@ void Server::publish(std::shared_ptr<const config::Snapshot> next, config::Chaos
   config_levels_.generation = next->generation;
   account_.set_limit(next->config.buffer_memory_bytes);
   config::take_effect(*next, net::steady_now());
+  health_checks_.follow(*next);
   tick_states();
   watch_chaos();
-  log_chaos();
   auto waiting = std::make_shared<std::size_t>(workers_.size());
   for (auto& worker : workers_) {
     worker->post([this, w = worker.get(), next, tls = tls_, waiting, done] {
@@ -472,6 +488,7 @@ void Server::stop_workers() {
   for (auto& worker : workers_) worker->post([w = worker.get()] { w->stop(); });
   for (auto& worker : workers_) worker->join();
   stage_ = Stage::stopped;
+  health_checks_.stop();
   if (exit_when_drained_) io_.stop();
 }
 
@@ -523,17 +540,18 @@ std::optional<std::string> Server::command_circuit(std::string_view name, admin:
 }
 
 std::string Server::upstreams_json() {
-  ordered_json list = ordered_json::array();
-  for (std::size_t i = 0; i < snapshot_->upstreams.size(); ++i) {
-    ordered_json endpoints = ordered_json::array();
-    for (const policy::Endpoint& endpoint : snapshot_->endpoint_sets[i].endpoints) {
-      endpoints.push_back({{"address", endpoint.address},
-                           {"weight", endpoint.weight},
-                           {"in_flight", endpoint.state->in_flight.load(std::memory_order_relaxed)}});
+  ordered_json list = view_upstreams(*snapshot_, net::steady_now());
+  for (ordered_json& upstream : list) {
+    std::int64_t active = 0;
+    std::int64_t idle = 0;
+    for (std::uint32_t worker = 0; worker < worker_count_; ++worker) {
+      const telemetry::UpstreamRow& row = *metrics_.upstream_row(worker, upstream["name"].get<std::string>());
+      active += row.active.value();
+      idle += row.idle.value();
     }
-    list.push_back({{"name", snapshot_->upstreams[i].name}, {"endpoints", std::move(endpoints)}});
+    upstream["connections"] = {{"active", active}, {"idle", idle}};
   }
-  return ordered_json{{"upstreams", std::move(list)}}.dump();
+  return only("upstreams", std::move(list));
 }
 
 std::string Server::policies_json() {

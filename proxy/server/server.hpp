@@ -28,7 +28,9 @@
 #include "proxy/net/asio.hpp"
 #include "proxy/net/socket_file.hpp"
 #include "proxy/server/cache_memory.hpp"
+#include "proxy/server/health_checks.hpp"
 #include "proxy/server/mailbox_wakeups.hpp"
+#include "proxy/server/names.hpp"
 #include "proxy/server/worker.hpp"
 #include "proxy/telemetry/log.hpp"
 #include "proxy/telemetry/prometheus_export.hpp"
@@ -84,12 +86,17 @@ class Server final : private admin::AdminBackend {
   bool open_admin();
   void make_workers();
   void make_export();
-  using Resolved = std::vector<std::vector<config::ResolvedEndpoint>>;
   std::shared_ptr<const config::Snapshot> build(config::Config config, config::ChaosOrders orders,
-                                                const Resolved& resolved, std::vector<std::string>& errors);
+                                                std::uint64_t generation, std::vector<std::string>& errors);
   void publish(std::shared_ptr<const config::Snapshot> next, config::ChaosOrders orders,
                std::function<void(std::uint64_t)> done);
   std::vector<std::string> unchangeable(const config::Config& next) const;
+  using ReloadDone = std::function<void(admin::ReloadResult)>;
+  void begin_reload();
+  void end_reload(config::Config next, std::shared_ptr<const net::TlsContexts> tls);
+  void refuse_reload(std::vector<std::string> errors);
+  ReloadDone next_reload();
+  void names_changed();
   std::string ready_line() const;
   void watch_signals();
   void on_signal(int signal);
@@ -123,9 +130,12 @@ class Server final : private admin::AdminBackend {
   MailboxWakeups wakeups_{workers_};
   CacheMemory cache_memory_{account_};
   config::StateRegistry registry_;
+  Names names_;
+  HealthChecks health_checks_;
   std::shared_ptr<const config::Snapshot> snapshot_;
   std::shared_ptr<const net::TlsContexts> tls_;  // of the snapshot's configuration
   config::ChaosOrders chaos_orders_;
+  std::deque<ReloadDone> reloads_;  // asked for and not decided; one is under way, the others have their turn after it
   Worker::Workers workers_;
   std::vector<std::string> listening_;  // the addresses that were bound, by listener
   std::vector<net::SocketFile> socket_files_;

@@ -13,26 +13,13 @@
 #include "proxy/config/scalars.hpp"
 #include "proxy/net/clock.hpp"
 #include "proxy/server/chaos_orders.hpp"
+#include "proxy/server/redact.hpp"
 #include "proxy/server/server.hpp"
 
 namespace outrigger::server {
 
 using admin::ChaosResult;
 using nlohmann::ordered_json;
-
-namespace {
-
-/// The endpoints as they were resolved for a snapshot.
-std::vector<std::vector<config::ResolvedEndpoint>> resolved_for(const config::Snapshot& snapshot) {
-  std::vector<std::vector<config::ResolvedEndpoint>> all;
-  for (const policy::EndpointSet& set : snapshot.endpoint_sets) {
-    auto& endpoints = all.emplace_back();
-    for (const policy::Endpoint& endpoint : set.endpoints) endpoints.push_back({endpoint.address, endpoint.weight});
-  }
-  return all;
-}
-
-}  // namespace
 
 /// Why no faults may be ordered; empty: they may.
 std::string Server::why_no_chaos() const {
@@ -77,10 +64,10 @@ void Server::end_chaos(std::string_view policy, std::function<void(ChaosResult)>
                [done = std::move(done)](std::uint64_t generation) { done({.generation = generation}); });
 }
 
-/// Publishes the configuration that is in force with other orders. No name is resolved again.
+/// Publishes the configuration that is in force with other orders.
 void Server::put_in_force(config::ChaosOrders orders, std::function<void(std::uint64_t)> done) {
   std::vector<std::string> errors;
-  auto next = build(snapshot_->config, orders, resolved_for(*snapshot_), errors);
+  auto next = build(snapshot_->config, orders, snapshot_->generation + 1, errors);
   if (!next) {  // cannot be: its patterns were built once already
     for (const std::string& error : errors) {
       log_.control().write(telemetry::LogLevel::error, "the orders were not put in force", {{"error", error}});
@@ -88,6 +75,7 @@ void Server::put_in_force(config::ChaosOrders orders, std::function<void(std::ui
     return done(snapshot_->generation);
   }
   publish(std::move(next), std::move(orders), std::move(done));
+  log_chaos();
 }
 
 /// Lets orders end by the clock; until then rolls go by their end themselves.
@@ -124,12 +112,13 @@ void Server::log_chaos() {
   }
 }
 
-/// The configuration with what was ordered in the place of what the file says.
+/// The configuration with what was ordered in the place of what the file says, for people to see.
 ordered_json Server::effective_config() const {
   ordered_json config = config::to_json(snapshot_->config);
   for (const auto& [policy, order] : snapshot_->chaos_orders) {
     config["policies"][policy]["chaos"] = config::to_json(order.block);
   }
+  redact(config);
   return config;
 }
 

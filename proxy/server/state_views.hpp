@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -18,6 +19,7 @@
 #include "proxy/base/time.hpp"
 #include "proxy/config/snapshot.hpp"
 #include "proxy/telemetry/policy_families.hpp"
+#include "proxy/telemetry/prometheus_export.hpp"
 
 namespace outrigger::server {
 
@@ -29,11 +31,16 @@ nlohmann::ordered_json view_bulkheads(const config::Snapshot& snapshot);
 nlohmann::ordered_json view_adaptive_limits(const config::Snapshot& snapshot);
 nlohmann::ordered_json view_adaptive_throttles(const config::Snapshot& snapshot, TimePoint now);
 
+nlohmann::ordered_json view_upstreams(const config::Snapshot& snapshot, TimePoint now);
+
 /// All states that requests of one policy use, by kind; an empty object for a policy that no route has.
 nlohmann::ordered_json view_policy(const config::Snapshot& snapshot, std::string_view key, TimePoint now);
 
 /// Commands all circuits of that name, whatever upstream or endpoint they are for; false: there is none.
 bool command_circuits(const config::Snapshot& snapshot, std::string_view name, admin::CircuitCommand command);
+
+/// How many endpoints of each upstream are in each state, those states included that none is in.
+std::vector<telemetry::EndpointLevels> endpoint_levels(const config::Snapshot& snapshot, TimePoint now);
 
 telemetry::PolicyLevels levels_of(const config::Snapshot& snapshot, TimePoint now);
 

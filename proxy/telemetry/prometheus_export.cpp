@@ -288,6 +288,15 @@ void add_endpoints(Scrape& scrape, const GaugeSources& sources) {
   }
 }
 
+void add_health_checks(Scrape& scrape, const GaugeSources& sources) {
+  if (!sources.health_checks) return;
+  Family family = scrape.counter("health_checks_total", "Health checks of endpoints by result.");
+  for (const HealthCheckTotals& totals : sources.health_checks()) {
+    family.add({{"upstream", totals.upstream}, {"result", "success"}}, totals.good);
+    family.add({{"upstream", totals.upstream}, {"result", "failure"}}, totals.bad);
+  }
+}
+
 void add_certificates(Scrape& scrape, const GaugeSources& sources) {
   if (!sources.certificates) return;
   Family family = scrape.gauge("tls_certificate_expiry_timestamp_seconds",
@@ -356,6 +365,7 @@ std::vector<MetricFamily> PrometheusExport::Collect() const {
   add_bytes(scrape, all);
   add_budgets(scrape, sources_);
   add_endpoints(scrape, sources_);
+  add_health_checks(scrape, sources_);
   add_certificates(scrape, sources_);
   if (sources_.policies) add_policy_levels(scrape, sources_.policies(), transitions_);
   if (sources_.buffer_bytes) {

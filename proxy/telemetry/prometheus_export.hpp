@@ -37,6 +37,12 @@ struct EndpointLevels {
   std::uint64_t count = 0;
 };
 
+struct HealthCheckTotals {
+  std::string upstream;
+  std::uint64_t good = 0;
+  std::uint64_t bad = 0;
+};
+
 /// Of a listener or of an upstream; the other name is empty.
 struct CertificateLevels {
   std::string listener;
@@ -62,6 +68,7 @@ struct GaugeSources {
   std::string version = {};
   std::function<std::vector<BudgetLevels>()> budgets = {};
   std::function<std::vector<EndpointLevels>()> endpoints = {};
+  std::function<std::vector<HealthCheckTotals>()> health_checks = {};
   std::function<std::vector<CertificateLevels>()> certificates = {};
   std::function<PolicyLevels()> policies = {};
   std::function<std::vector<KindValue>()> buffer_bytes = {};

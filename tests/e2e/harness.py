@@ -111,8 +111,10 @@ class Metrics:
 class Proxy:
     """One running process."""
 
-    def __init__(self, config, arguments=("run", "--config", "{config}"), beside=(), descriptors=None):
-        """`beside`: folders that the configuration includes files of; `descriptors`: how many it may have open."""
+    def __init__(self, config, arguments=("run", "--config", "{config}"), beside=(), descriptors=None,
+                 wrap=()):
+        """`beside`: folders that the configuration includes files of; `descriptors`: how many it may have open; `wrap`:
+        a command that runs it."""
         self.folder = tempfile.mkdtemp(prefix="outrigger-e2e-")
         self.path = os.path.join(self.folder, "outrigger.yaml")
         for folder in beside:
@@ -121,7 +123,7 @@ class Proxy:
         self._stderr = os.path.join(self.folder, "stderr")
         with open(self._stderr, "wb") as errors:
             self.process = subprocess.Popen(
-                [BINARY, *(argument.format(config=self.path) for argument in arguments)], stdin=subprocess.DEVNULL,
+                [*wrap, BINARY, *(argument.format(config=self.path) for argument in arguments)], stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=errors, preexec_fn=descriptors and (
                     lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))))
         self._said = b""

@@ -77,7 +77,7 @@ def serve(port, books):
         write_down(request)  # it is executed, and nobody ever hears of it
         return Answer(hold=threading.Event())
 
-    serving = Upstream(answer, port=Port(port))
+    serving = Upstream(answer, port=Port(number=port))
     print("ready", flush=True)
     signal.pause()
     serving.close()

@@ -38,20 +38,24 @@ class Malformed(Exception):
 class Port:
     """A loopback port that stays ours while nothing listens on it, so that connecting is refused, not misdirected."""
 
-    def __init__(self, number=0):
-        self._claim = self._socket(number)
+    def __init__(self, host=LOOPBACK, number=0):
+        self._claim = self._socket(host, number)
         self.address = self._claim.getsockname()
         self.name = "%s:%d" % self.address
 
     @staticmethod
-    def _socket(port):
+    def _socket(host, number):
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((LOOPBACK, port))
+        try:
+            sock.bind((host, number))
+        except OSError:
+            sock.close()
+            raise
         return sock
 
     def listen(self, backlog=256):
-        listener = self._socket(self.address[1])
+        listener = self._socket(*self.address)
         listener.listen(backlog)
         return listener
 

@@ -391,9 +391,11 @@ void ExchangeCheck::perform(const Reply& order) {
   const bool invented_elsewhere =
       invented && !attempts_.empty() && attempts_.back().elsewhere && attempts_.back().state != State::over;
   replaced_ = (order.fixed != nullptr && order.fixed == &plan_.fallback.respond) || invented_elsewhere;
-  require(order.status != 0 && (invented || replaced_ || order.status == info(order.why).status),
+  const bool own = order.fixed == &plan_.respond;
+  require(order.status != 0 && (invented || replaced_ || own || order.status == info(order.why).status),
           "a reply bears the wrong status");
   require(replaced_ == !order.fallback.empty(), "a reply is marked wrongly");
+  require(!own || (plan_.upstream == nullptr && attempts_.empty()), "a route answers by itself that does not");
   for (const Attempt& attempt : attempts_) {
     require(attempt.state == State::over || (invented && attempt.kept_back), "a reply with something left");
   }

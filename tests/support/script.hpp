@@ -77,6 +77,7 @@ struct Given {
   std::optional<policy::AdaptiveLimitConfig> adaptive;
   std::optional<policy::FallbackConfig> fallback_rule;
   exchange::StaticResponse fallback_response;
+  std::optional<std::uint16_t> own_status;
   std::optional<policy::CacheConfig> cache_config;
   std::optional<policy::ChaosConfig> chaos_config;
   bool only_observes = false;
@@ -188,6 +189,8 @@ struct Given {
     facts.cache = exchange::CacheFacts{key, CacheDemand{}};
     return *this;
   }
+  /// The route answers by itself.
+  Given& respond(std::uint16_t status) { return own_status = status, *this; }
   Given& chaos(policy::ChaosConfig config) {
     chaos_config = config;
     facts.chaos = true;
@@ -229,7 +232,11 @@ class Script {
     given_.upstream.endpoints = &set_;
     local_.cursors.resize(2);
     plan_.policy = &given_.policy;
-    plan_.upstream = &given_.upstream;
+    if (given_.own_status) {
+      plan_.respond.status = *given_.own_status;
+    } else {
+      plan_.upstream = &given_.upstream;
+    }
     if (given_.budget_config) {
       budget_.emplace(*given_.budget_config, 1);
       plan_.budget = {.name = "b", .config = &*given_.budget_config, .state = &*budget_, .cost = given_.budget_cost};

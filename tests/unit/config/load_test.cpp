@@ -171,7 +171,7 @@ TEST_SUITE("config") {
       CHECK(lines[0].find(" error: " + path + ": not supported yet") != std::string::npos);
     };
     for (const std::string key :
-         {"dns", "health_check", "outlier_detection", "panic", "max_connections", "max_pending"}) {
+         {"outlier_detection", "panic", "max_connections", "max_pending"}) {
       refuses({"", ", " + key + ": {}", "", ""}, "upstreams.up." + key);
     }
     for (const std::string key : {"upgrade", "tunnel_idle_timeout"}) {

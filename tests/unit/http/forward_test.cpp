@@ -218,6 +218,22 @@ TEST_SUITE("http") {
     CHECK(contains(relayed(ok_with("X-Set: old\r\nX-Gone: 1\r\n"), back), "X-Set: new\r\nX-Add: 2\r\n"));
   }
 
+  TEST_CASE("fields of our own take the place of those they replace, beside a route's edits") {
+    const std::vector<std::string_view> replaced = {"X-Limit"};
+    const std::vector<Field> extra = {{"X-Limit", "ours"}};
+    const std::vector<std::string_view> remove = {"X-Gone"};
+    const HeaderEdits edits{.remove = remove};
+    ResponseForward back;
+    back.replaced = replaced;
+    back.extra = extra;
+    back.edits = &edits;
+    const std::string out = relayed(ok_with("x-limit: theirs\r\nX-Gone: 1\r\nX-Kept: 1\r\n"), back);
+    CHECK_FALSE(contains(out, "theirs"));
+    CHECK_FALSE(contains(out, "X-Gone"));
+    CHECK(contains(out, "X-Kept: 1\r\n"));
+    CHECK(contains(out, "X-Limit: ours\r\n"));
+  }
+
   TEST_CASE("the tail says which attempt this is and how long it may take") {
     Buffer out;
     out.append("base\r\n");
