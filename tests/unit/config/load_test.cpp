@@ -170,8 +170,7 @@ TEST_SUITE("config") {
       REQUIRE(lines.size() == 1);
       CHECK(lines[0].find(" error: " + path + ": not supported yet") != std::string::npos);
     };
-    for (const std::string key :
-         {"outlier_detection", "panic", "max_connections", "max_pending"}) {
+    for (const std::string key : {"outlier_detection", "panic", "max_connections", "max_pending"}) {
       refuses({"", ", " + key + ": {}", "", ""}, "upstreams.up." + key);
     }
     for (const std::string key : {"upgrade", "tunnel_idle_timeout"}) {

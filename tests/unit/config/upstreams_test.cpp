@@ -60,12 +60,12 @@ TEST_SUITE("config") {
 
   TEST_CASE("what cannot be checked is refused where it stands") {
     CHECK(about("health_check: {}") ==
-          Lines{"t.yaml:5:46: error: upstreams.up.health_check.path: required, but missing"});
+          Lines{"t.yaml:5:50: error: upstreams.up.health_check.path: required, but missing"});
     CHECK(
         about("health_check: {path: healthz, expect: []}") ==
-        Lines{"t.yaml:5:53: error: upstreams.up.health_check.path: must be the path of a request, got \"healthz\" (it "
+        Lines{"t.yaml:5:57: error: upstreams.up.health_check.path: must be the path of a request, got \"healthz\" (it "
               "begins with /)",
-              "t.yaml:5:70: error: upstreams.up.health_check.expect: must name a status"});
+              "t.yaml:5:74: error: upstreams.up.health_check.expect: must name a status"});
     CHECK(about("health_check: {path: '/a b'}").size() == 1);
     CHECK(about("health_check: {path: /, interval: 99ms, timeout: 9ms, healthy_after: 0, unhealthy_after: 101, expect: "
                 "600}")

@@ -42,7 +42,8 @@ NameTable::Id ask(NameTable& table, TimePoint now) {
 /// The endpoints of an upstream as "address weight".
 std::vector<std::string> endpoints(const NameTable& table, const config::Config& config, std::size_t upstream = 0) {
   std::vector<std::string> out;
-  for (const config::ResolvedEndpoint& each : table.endpoints(config)[upstream]) {
+  const config::Resolved all = table.endpoints(config);
+  for (const config::ResolvedEndpoint& each : all[upstream]) {
     out.push_back(each.address + " " + std::to_string(each.weight));
   }
   return out;

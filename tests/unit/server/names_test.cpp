@@ -77,7 +77,8 @@ struct Rig {
   }
   std::vector<std::string> addresses(const config::Config& config) {
     std::vector<std::string> out;
-    for (const config::ResolvedEndpoint& each : names.endpoints(config)[0]) out.push_back(each.address);
+    const config::Resolved all = names.endpoints(config);
+    for (const config::ResolvedEndpoint& each : all[0]) out.push_back(each.address);
     return out;
   }
 
