@@ -165,6 +165,7 @@ class Nginx(RealUpstream):
         thread.join()
         self.assertEqual((before, statuses[-3:]), ([200] * 5, [200] * 3))
         self.assertTrue(set(statuses) <= {200, 502}, statuses)
+        rig.close_clients()
         self.becomes(lambda: rig.proxy.metrics().held(), {})
 
     def test_a_slow_answer_goes_through_as_it_comes(self):
