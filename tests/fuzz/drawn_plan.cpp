@@ -428,6 +428,9 @@ std::string DrawnPlan::compare(const Held& held) {
     const std::uint32_t most = std::min(admitted, circuit.config->max_probes);
     if (circuit.state->probes_out() > most) return outside("a circuit's probes", circuit.state->probes_out(), 0, most);
   }
+  const std::uint64_t waiting = cache_ ? cache_->waiting() : 0;
+  if (waiting > held.undecided)
+    return outside("a cache's waiters", static_cast<std::uint32_t>(waiting), 0, held.undecided);
   return compare_adaptive(held);
 }
 
