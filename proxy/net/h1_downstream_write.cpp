@@ -32,7 +32,7 @@ std::span<const Field> H1Downstream::own_fields(std::string_view fallback, Heade
   if (!fallback.empty()) own_fields_.push_back({"X-Outrigger-Fallback", fallback});
   edge_.rate_limits.show(driver_ != nullptr ? driver_->rate_limits() : exchange::RateLimitsShown{}, theirs);
   for (const Field& field : edge_.rate_limits.fields()) own_fields_.push_back(field);
-  if (edge_.view->listeners[info_.index]->debug_headers) add_debug_fields();
+  if (listener().debug_headers) add_debug_fields();
   return {own_fields_.begin(), own_fields_.size()};
 }
 

@@ -130,7 +130,7 @@ TlsSession::TlsSession(const TlsContext& context, std::string_view name, TlsTick
 }
 
 TlsSession::~TlsSession() {
-  // A session that was not ended with all ceremony would not be taken up again; only a failure is a reason for that.
+  // OpenSSL does not take a session up again that was not ended in good order; for us only a failure is a reason.
   if (established_ && !failed_) SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   SSL_free(ssl_);
   ERR_clear_error();
@@ -143,7 +143,6 @@ void TlsSession::announce(bool readable, bool ended) noexcept {
 
 /// Why a call has not done what it was to do.
 IoStatus TlsSession::stopped(int result) noexcept {
-  waits_to_write_ = false;
   switch (SSL_get_error(ssl_, result)) {
     case SSL_ERROR_WANT_WRITE: waits_to_write_ = true; return IoStatus::again;
     case SSL_ERROR_WANT_READ: return IoStatus::again;
@@ -171,6 +170,7 @@ void TlsSession::fail() noexcept {
 }
 
 IoStatus TlsSession::handshake() noexcept {
+  waits_to_write_ = false;
   ERR_clear_error();
   const int result = SSL_do_handshake(ssl_);
   if (result != 1) {
@@ -208,8 +208,11 @@ void TlsSession::note_peer() {
 // ---- bytes ----------------------------------------------------------------------------------
 
 IoResult TlsSession::recv(std::span<char> into) noexcept {
+  waits_to_write_ = false;
   std::size_t total = 0;
   while (total < into.size() && over_ == IoStatus::ok) {
+    // Nothing is at hand and nothing would come: OpenSSL's way of saying so costs more than asking.
+    if (emptied_ && SSL_has_pending(ssl_) == 0) break;
     ERR_clear_error();
     std::size_t count = 0;
     const int result = SSL_read_ex(ssl_, into.data() + total, into.size() - total, &count);
@@ -225,6 +228,7 @@ IoResult TlsSession::recv(std::span<char> into) noexcept {
 }
 
 IoResult TlsSession::send(std::span<const std::string_view> pieces) noexcept {
+  waits_to_write_ = false;
   char gathered[kRecord];
   std::size_t sent = 0;
   std::size_t offset = 0;  // into the first piece

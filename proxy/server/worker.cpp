@@ -42,6 +42,9 @@ void Worker::run() {
 
 namespace {
 
+// What a handshake has left once the process is draining.
+constexpr Nanos kHurry = std::chrono::seconds{1};
+
 /// Connections are shared by what goes to one address under one upstream's name, encrypted in one way.
 std::string pool_key(const config::Snapshot& snapshot, std::size_t upstream, std::size_t endpoint) {
   const config::UpstreamConfig& config = snapshot.config.upstreams[upstream];
@@ -119,11 +122,13 @@ void Worker::shake_hands(const net::ListenerInfo& listener, int descriptor, std:
   setup_.process->downstream_connections.fetch_add(1, std::memory_order_relaxed);
   listener.connections->fetch_add(1, std::memory_order_relaxed);
   const net::View& view = *edge_.view;
+  const Nanos timeout = view.listeners[listener.index]->limits.head_timeout;
+  const bool draining = setup_.process->draining.load(std::memory_order_relaxed);
   handshaker_->begin({.listener = listener.index,
                       .descriptor = descriptor,
                       .peer = std::move(peer),
                       .context = view.listener_tls[listener.index],
-                      .timeout = view.listeners[listener.index]->limits.head_timeout});
+                      .timeout = draining ? std::min(timeout, kHurry) : timeout});
 }
 
 void Worker::shaken(net::Handshaker::Outcome outcome) {
@@ -169,7 +174,7 @@ void Worker::adopt(std::size_t listener, int descriptor, std::string peer, std::
 
 void Worker::drain() {
   edge_.drain_connections();
-  if (handshaker_) handshaker_->hurry(std::chrono::seconds{1});
+  if (handshaker_) handshaker_->hurry(kHurry);
   std::erase_if(listeners_, [](const auto& listener) { return !listener->info().local; });
 }
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -210,38 +211,66 @@ TEST_SUITE("race") {
   }
 
   TEST_CASE("a time window loses no result and counts none twice") {
-    constexpr std::uint32_t kMany = 200'000;  // so many, and looked at so seldom, that the threads are sure to meet
-    TimeWindow window{10s};
+    constexpr std::uint32_t kWindows = 20'000;
+    constexpr std::uint32_t kResults = 80;  // per window; eight of its ten buckets are begun anew
+    std::deque<TimeWindow> windows;
+    for (std::uint32_t i = 0; i < kWindows; ++i) windows.emplace_back(100us);
+    // One clock for all, so that they meet at the borders of buckets, some a little earlier than others.
+    std::atomic<std::uint32_t> clock{0};
     race([&](std::uint32_t thread) {
-      for (std::uint32_t i = 0; i < kMany; ++i) {
-        // All threads cross the borders of buckets, each a little earlier than the other.
-        const TimePoint now = kStart + i * 40us - thread * 50us;
+      for (std::uint32_t i = clock.fetch_add(1); i < kWindows * kResults; i = clock.fetch_add(1)) {
+        const TimePoint now = kStart + i * 1us - thread * 3us;
+        TimeWindow& window = windows[i / kResults];
         window.record({.failed = i % 2 == 0, .slow = i % 5 == 0, .neutral = i % 5 == 0 && i % 2 != 0}, now);
         if (i % 64 == 0) static_cast<void>(window.counts(now));
       }
     });
-    const OutcomeCounts seen = window.counts(kStart + 8s);
-    CHECK(seen.timed == kThreads * kMany);
-    CHECK(seen.calls == kThreads * kMany * 9 / 10);
-    CHECK(seen.failures == kThreads * kMany / 2);
-    CHECK(seen.slow == kThreads * kMany / 5);
+    const OutcomeCounts all{
+        .calls = kResults * 9 / 10, .failures = kResults / 2, .timed = kResults, .slow = kResults / 5};
+    std::uint32_t exact = 0;
+    for (std::uint32_t i = 0; i < kWindows; ++i) {
+      if (windows[i].counts(kStart + ((i + 1) * kResults - 1) * 1us) == all) ++exact;
+    }
+    CHECK(exact == kWindows);
+  }
+
+  TEST_CASE("a call window loses no call: each of those that enter at once has its own place") {
+    constexpr std::uint32_t kCalls = CallWindow::kMaxCalls;
+    const auto window = std::make_unique<CallWindow>(kCalls);
+    for (int round = 0; round < 60; ++round) {
+      window->clear();
+      race([&](std::uint32_t) {
+        for (std::uint32_t i = 0; i < kCalls / kThreads; ++i) window->record({.failed = true, .slow = i % 2 == 0});
+      });
+      CHECK(window->counts() == OutcomeCounts{kCalls, kCalls, kCalls, kCalls / 2});
+    }
   }
 
   TEST_CASE("a call window's sums are what its calls were, after any race, clearing included") {
-    const auto window = std::make_unique<CallWindow>(7);
-    race([&](std::uint32_t thread) {
-      Rng rng{thread};
-      for (int i = 0; i < kRounds; ++i) {
-        window->record({.failed = rng.below(2) == 0, .slow = rng.below(2) == 0, .neutral = false});
-        if (thread == 0 && i % 1000 == 0) window->clear();
-        if (thread == 1 && i % 1500 == 0) window->cut(static_cast<std::uint32_t>(5 + i % 4));
-        static_cast<void>(window->counts());
+    constexpr std::uint32_t kWindows = 2000;
+    constexpr std::uint32_t kCalls = 100;  // per window, which is cleared and cut among them
+    for (int round = 0; round < 8; ++round) {
+      std::deque<CallWindow> windows;
+      for (std::uint32_t i = 0; i < kWindows; ++i) windows.emplace_back(kCalls);
+      std::atomic<std::uint32_t> clock{0};
+      race([&](std::uint32_t) {
+        for (std::uint32_t i = clock.fetch_add(1); i < kWindows * kCalls; i = clock.fetch_add(1)) {
+          CallWindow& window = windows[i / kCalls];
+          if (i % kCalls == 10) window.clear();
+          if (i % kCalls == 70) window.cut(2);
+          window.record({.failed = i % 5 != 0, .slow = i % 3 != 0});
+          if (i % 64 == 0) static_cast<void>(window.counts());
+        }
+      });
+      // The calls of the race leave as others enter, and take with them what they had brought.
+      std::uint32_t exact = 0;
+      for (CallWindow& window : windows) {
+        for (int i = 0; i < 2; ++i) window.record({.failed = true});
+        const bool failed = window.counts() == OutcomeCounts{.calls = 2, .failures = 2, .timed = 2, .slow = 0};
+        for (int i = 0; i < 2; ++i) window.record({});
+        if (failed && window.counts() == OutcomeCounts{.calls = 2, .failures = 0, .timed = 2, .slow = 0}) ++exact;
       }
-    });
-    window->cut(7);
-    for (int i = 0; i < 7; ++i) window->record({.failed = true});
-    CHECK(window->counts() == OutcomeCounts{.calls = 7, .failures = 7, .timed = 7, .slow = 0});
-    for (int i = 0; i < 7; ++i) window->record({});
-    CHECK(window->counts() == OutcomeCounts{.calls = 7, .failures = 0, .timed = 7, .slow = 0});
+      CHECK(exact == kWindows);
+    }
   }
 }

@@ -14,7 +14,7 @@ TEST_SUITE("exchange") {
       const char* ending;
     };
     for (const Row& row :
-         {Row{200, "reply 200 success", "200 ok success -a 1"}, Row{302, "reply 302 success", "302 ok success -a 0"},
+         {Row{200, "reply 200 success", "200 ok success -a 1"}, Row{302, "reply 302 success", "302 ok success -a 1"},
           Row{404, "reply 404 http_4xx", "404 ok http_4xx -a 1"},
           Row{503, "reply 503 http_5xx", "503 upstream_error http_5xx -a 1"}}) {
       CAPTURE(row.status);
