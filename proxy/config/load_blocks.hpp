@@ -26,6 +26,10 @@ void read_bulkhead(Block& block, policy::BulkheadConfig& bulkhead);
 void read_adaptive_limit(Block& block, policy::AdaptiveLimitConfig& limit);
 void read_adaptive_throttle(Block& block, policy::AdaptiveThrottleConfig& throttle);
 
+// Keys of an upstream.
+void read_balance(Block& block, UpstreamConfig& upstream);
+void read_pool(Block& block, UpstreamConfig& upstream);  // max_connections, max_pending, outlier_detection, panic
+
 // Blocks of a policy.
 void read_instances(Block& block, const Config& config, PolicyConfig& policy);  // circuit ... adaptive_throttle
 void read_hedge(Block& block, policy::HedgeConfig& hedge);                      // all but its budget

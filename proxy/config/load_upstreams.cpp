@@ -60,11 +60,12 @@ void read_host(Block& block, UpstreamConfig& upstream) {
 
 void read_upstream(Block& block, UpstreamConfig& upstream) {
   read_endpoints(block, upstream);
-  block.choice("balance", upstream.balance, kBalances);
+  read_balance(block, upstream);
   block.duration("connect_timeout", upstream.connect_timeout, {milliseconds{1}, minutes{5}});
   block.duration("read_idle_timeout", upstream.read_idle_timeout, {milliseconds{10}, hours{24}});
   block.duration("idle_timeout", upstream.idle_timeout, {milliseconds{10}, hours{1}});
   block.integer("max_requests_per_connection", upstream.max_requests_per_connection, {1, kBillion, kOrZero});
+  read_pool(block, upstream);
   read_host(block, upstream);
 }
 

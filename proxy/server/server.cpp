@@ -218,15 +218,8 @@ void Server::make_export() {
     }
     return levels;
   };
-  sources.endpoints = [this] {
-    std::vector<telemetry::EndpointLevels> levels;
-    for (std::size_t i = 0; i < snapshot_->upstreams.size(); ++i) {
-      levels.push_back({.upstream = std::string(snapshot_->upstreams[i].name),
-                        .state = "healthy",
-                        .count = snapshot_->endpoint_sets[i].endpoints.size()});
-    }
-    return levels;
-  };
+  sources.endpoints = [this] { return endpoint_levels(*snapshot_, net::steady_now()); };
+  sources.upstreams = [this] { return upstream_levels(*snapshot_, net::steady_now()); };
   sources.policies = [this] { return levels_of(*snapshot_, net::steady_now()); };
   sources.buffer_bytes = [this] {
     std::vector<telemetry::KindValue> values;
@@ -349,10 +342,12 @@ void Server::publish(std::shared_ptr<const config::Snapshot> next, config::Chaos
 }
 
 /// Circuits move by the clock alone too, so that what is shown of them is true without traffic; caches give way to the
-/// bodies of requests under way.
+/// bodies of requests under way; who waits for a connection gets one of an endpoint that is back in service.
 void Server::tick_states() {
-  if (snapshot_->circuits.empty() && snapshot_->caches.empty()) return;
   const TimePoint now = net::steady_now();
+  watch_.look(*snapshot_, now);
+  if (snapshot_->circuits.empty() && snapshot_->caches.empty() && !endpoints_come_and_go(*snapshot_)) return;
+  for (const exchange::Upstream& upstream : snapshot_->upstreams) upstream.slots->offer(*upstream.endpoints, now);
   for (const auto& [name, circuit] : snapshot_->circuits) circuit.state->tick(circuit.config, now, rng_);
   std::uint64_t excess = account_.excess();
   for (const auto& [key, cache] : snapshot_->caches) {
@@ -487,19 +482,7 @@ std::optional<std::string> Server::command_circuit(std::string_view name, admin:
   return only("circuits", std::move(of_name));
 }
 
-std::string Server::upstreams_json() {
-  ordered_json list = ordered_json::array();
-  for (std::size_t i = 0; i < snapshot_->upstreams.size(); ++i) {
-    ordered_json endpoints = ordered_json::array();
-    for (const policy::Endpoint& endpoint : snapshot_->endpoint_sets[i].endpoints) {
-      endpoints.push_back({{"address", endpoint.address},
-                           {"weight", endpoint.weight},
-                           {"in_flight", endpoint.state->in_flight.load(std::memory_order_relaxed)}});
-    }
-    list.push_back({{"name", snapshot_->upstreams[i].name}, {"endpoints", std::move(endpoints)}});
-  }
-  return ordered_json{{"upstreams", std::move(list)}}.dump();
-}
+std::string Server::upstreams_json() { return only("upstreams", view_upstreams(*snapshot_, net::steady_now())); }
 
 std::string Server::policies_json() {
   const ordered_json all = effective_config()["policies"];

@@ -28,6 +28,7 @@
 #include "proxy/net/asio.hpp"
 #include "proxy/server/cache_memory.hpp"
 #include "proxy/server/mailbox_wakeups.hpp"
+#include "proxy/server/upstream_views.hpp"
 #include "proxy/server/worker.hpp"
 #include "proxy/telemetry/log.hpp"
 #include "proxy/telemetry/prometheus_export.hpp"
@@ -122,6 +123,7 @@ class Server final : private admin::AdminBackend {
   MailboxWakeups wakeups_{workers_};
   CacheMemory cache_memory_{account_};
   config::StateRegistry registry_;
+  EndpointWatch watch_{log_.control()};
   std::shared_ptr<const config::Snapshot> snapshot_;
   config::ChaosOrders chaos_orders_;
   Worker::Workers workers_;

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,13 @@ struct EndpointLevels {
   std::uint64_t count = 0;
 };
 
+struct UpstreamLevels {
+  std::string upstream;
+  std::uint32_t pending = 0;               // who waits for a connection
+  bool panic = false;                      // no endpoint is usable, so all are used
+  std::optional<std::uint64_t> ejections;  // so far; nullopt: failures eject nobody
+};
+
 struct KindValue {
   std::string kind;
   double value = 0;
@@ -55,6 +63,7 @@ struct GaugeSources {
   std::string version = {};
   std::function<std::vector<BudgetLevels>()> budgets = {};
   std::function<std::vector<EndpointLevels>()> endpoints = {};
+  std::function<std::vector<UpstreamLevels>()> upstreams = {};
   std::function<PolicyLevels()> policies = {};
   std::function<std::vector<KindValue>()> buffer_bytes = {};
   std::function<std::vector<KindValue>()> dropped = {};  // log

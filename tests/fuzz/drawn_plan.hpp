@@ -41,6 +41,9 @@ struct DrawnNumbers {
   std::optional<policy::AdaptiveThrottleConfig> throttle;
   std::optional<policy::AdaptiveLimitConfig> adaptive;
   std::vector<policy::CircuitConfig> circuits;
+  std::uint32_t max_connections;  // 0: as many as there may be
+  std::uint32_t max_pending;
+  std::optional<policy::OutlierConfig> outlier;
 };
 
 /// What the requests of all workers hold, as their checks count it.
@@ -73,6 +76,7 @@ class DrawnPlan {
 
  private:
   void refer_to_endpoints();
+  void refer_to_pool(Wakeups& wakeups);
   void refer_to_budgets();
   void refer_to_hedge();
   void refer_to_circuits();
@@ -80,6 +84,8 @@ class DrawnPlan {
   std::string compare_adaptive(const Held& held);
 
   DrawnNumbers numbers_;
+  std::optional<policy::ConnectionSlots> slots_;
+  policy::OutlierDetection ejections_;
   std::unique_ptr<policy::EndpointState[]> endpoint_states_;
   policy::EndpointSet set_;
   exchange::Upstream upstream_;

@@ -57,7 +57,7 @@ class ExchangeCheck {
     policy::EndpointId endpoint{};
     const policy::Budget* extra = nullptr;  // whose permit it holds
     TimePoint started{};
-    bool placed = true;      // counts on its endpoint
+    bool placed = true;      // has a connection, and counts on its endpoint
     bool settled = false;    // how it ended is fixed
     bool success = false;    // by its answer, as the policy classifies it
     bool noted = false;      // its end stood in the timeline
@@ -124,6 +124,7 @@ class ExchangeCheck {
   void over(Attempt& attempt, std::optional<Reason> reason);
   void settle(Attempt& attempt, std::optional<Reason> reason);
   void give_back(Attempt& attempt);
+  void vacate(Attempt& attempt);
   void enter_loop();
   void leave_loop();
   std::vector<exchange::BudgetRef> budgets() const;
