@@ -7,6 +7,11 @@
 
 namespace outrigger::policy {
 
+void EndpointState::take_back() noexcept {
+  in_flight.fetch_sub(1);
+  if (slots != nullptr) slots->freed(*this);
+}
+
 SlotWaiter::~SlotWaiter() {
   if (state() != State::idle) static_cast<void>(slots_->leave(*this));
 }

@@ -133,9 +133,4 @@ class ConnectionSlots {
   Wakeups& wakeups_;
 };
 
-inline void EndpointState::take_back() noexcept {
-  in_flight.fetch_sub(1);
-  if (slots != nullptr) slots->freed(*this);
-}
-
 }  // namespace outrigger::policy

@@ -38,7 +38,8 @@ class ExchangeCheck {
   std::size_t live_attempts() const;
   /// Those that have their permits; a response that was kept has not, even when it is relayed.
   std::size_t placed_attempts() const {
-    return static_cast<std::size_t>(std::ranges::count_if(attempts_, &Attempt::placed));
+    const auto holds = [](const Attempt& attempt) { return attempt.placed && !attempt.settled; };
+    return static_cast<std::size_t>(std::ranges::count_if(attempts_, holds));
   }
   TimePoint deadline() const { return deadline_; }
   bool answered() const { return committed_ || replied_; }
