@@ -92,6 +92,19 @@ ordered_json to_json(const policy::HealthConfig& check) {
   };
 }
 
+ordered_json balance_of(const UpstreamConfig& upstream) {
+  if (upstream.balance != policy::Balance::hash) return word(upstream.balance, kBalances);
+  if (upstream.hash.client_ip) return {{"hash", kClientIp}};
+  return {{"hash", {{"header", upstream.hash.header}}}};
+}
+
+ordered_json to_json(const policy::OutlierConfig& outlier) {
+  return {{"consecutive_failures", outlier.consecutive_failures},
+          {"base_ejection", format_duration(outlier.base_ejection)},
+          {"max_ejection", format_duration(outlier.max_ejection)},
+          {"max_ejected", outlier.max_ejected}};
+}
+
 ordered_json to_json(const UpstreamConfig& upstream) {
   ordered_json endpoints = ordered_json::array();
   for (const EndpointConfig& endpoint : upstream.endpoints) {
@@ -100,12 +113,16 @@ ordered_json to_json(const UpstreamConfig& upstream) {
   ordered_json out = {
       {"endpoints", std::move(endpoints)},
       {"dns", {{"refresh", format_duration(upstream.dns.refresh)}, {"timeout", format_duration(upstream.dns.timeout)}}},
-      {"balance", word(upstream.balance, kBalances)},
+      {"balance", balance_of(upstream)},
       {"connect_timeout", format_duration(upstream.connect_timeout)},
       {"read_idle_timeout", format_duration(upstream.read_idle_timeout)},
       {"idle_timeout", format_duration(upstream.idle_timeout)},
       {"max_requests_per_connection", upstream.max_requests_per_connection},
+      {"max_connections", upstream.max_connections},
+      {"max_pending", upstream.max_pending},
+      {"panic", upstream.panic},
   };
+  if (upstream.outlier_detection) out["outlier_detection"] = to_json(*upstream.outlier_detection);
   if (upstream.host) out["host"] = *upstream.host;
   if (upstream.health_check) out["health_check"] = to_json(*upstream.health_check);
   if (upstream.tls) out["tls"] = to_json(*upstream.tls);

@@ -26,6 +26,9 @@ void read_bulkhead(Block& block, policy::BulkheadConfig& bulkhead);
 void read_adaptive_limit(Block& block, policy::AdaptiveLimitConfig& limit);
 void read_adaptive_throttle(Block& block, policy::AdaptiveThrottleConfig& throttle);
 
+// Keys of an upstream.
+void read_balance(Block& block, UpstreamConfig& upstream);
+void read_pool(Block& block, UpstreamConfig& upstream);  // max_connections, max_pending, outlier_detection, panic
 void read_health_check(Block& block, std::optional<policy::HealthConfig>& health_check);  // of an upstream
 
 // The `tls` block of a listener or an upstream; nullopt where there is none.

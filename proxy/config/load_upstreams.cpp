@@ -76,11 +76,12 @@ void read_upstream(Block& block, UpstreamConfig& upstream) {
     dns.duration("timeout", upstream.dns.timeout, {milliseconds{10}, minutes{1}});
   });
   read_health_check(block, upstream.health_check);
-  block.choice("balance", upstream.balance, kBalances);
+  read_balance(block, upstream);
   block.duration("connect_timeout", upstream.connect_timeout, {milliseconds{1}, minutes{5}});
   block.duration("read_idle_timeout", upstream.read_idle_timeout, {milliseconds{10}, hours{24}});
   block.duration("idle_timeout", upstream.idle_timeout, {milliseconds{10}, hours{1}});
   block.integer("max_requests_per_connection", upstream.max_requests_per_connection, {1, kBillion, kOrZero});
+  read_pool(block, upstream);
   read_host(block, upstream);
   upstream.tls = read_upstream_tls(block);
   check_names_to_verify(block, upstream);

@@ -34,6 +34,7 @@
 #include "proxy/policy/fallback.hpp"
 #include "proxy/policy/health.hpp"
 #include "proxy/policy/hedge.hpp"
+#include "proxy/policy/outlier.hpp"
 #include "proxy/policy/policy.hpp"
 #include "proxy/policy/rate_limit.hpp"
 
@@ -135,17 +136,28 @@ struct DnsConfig {
   Nanos timeout = std::chrono::seconds{2};
 };
 
+/// What requests are told apart by where they are balanced by hash.
+struct HashConfig {
+  bool client_ip = false;
+  std::string header;  // else
+};
+
 struct UpstreamConfig {
   std::string name;
   std::vector<EndpointConfig> endpoints;
   DnsConfig dns;
   std::optional<policy::HealthConfig> health_check;
   policy::Balance balance = policy::Balance::least_request;
+  HashConfig hash;  // with Balance::hash
   Nanos connect_timeout = std::chrono::seconds{1};
   Nanos read_idle_timeout = std::chrono::seconds{60};
   Nanos idle_timeout = std::chrono::seconds{4};
   std::uint32_t max_requests_per_connection = 0;  // 0 = none
-  std::optional<std::string> host;                // absent: as received
+  std::uint32_t max_connections = 1024;           // in use at each endpoint
+  std::uint32_t max_pending = 1024;               // requests that wait for one
+  std::optional<policy::OutlierConfig> outlier_detection;
+  bool panic = true;                // with no usable endpoint, all are used
+  std::optional<std::string> host;  // absent: as received
   std::optional<UpstreamTlsConfig> tls;
   SourcePosition at;
 };

@@ -60,19 +60,29 @@ class Builder {
     for (std::size_t i = 0; i < configs.size(); ++i) {
       policy::EndpointSet& set = snapshot_.endpoint_sets[i];
       auto& hosts = snapshot_.endpoint_hosts.emplace_back();
+      UpstreamState& shared = *snapshot_.upstream_states.emplace_back(registry_.upstream(configs[i].name));
       for (const ResolvedEndpoint& endpoint : resolved[i]) {
         auto state = registry_.endpoint(configs[i].name, endpoint.address);
-        set.endpoints.push_back({endpoint.address, endpoint.weight, state.get()});
+        set.endpoints.push_back(
+            {endpoint.address, endpoint.weight, state.get(), policy::balance_hash(endpoint.address)});
         set.total_weight += endpoint.weight;
         hosts.push_back(endpoint.host);
         snapshot_.endpoint_states.push_back(std::move(state));
       }
+      const auto& outlier = configs[i].outlier_detection;
       snapshot_.upstreams.push_back({.name = registry_.intern(configs[i].name),
                                      .id = static_cast<policy::UpstreamId>(i),
                                      .balance = configs[i].balance,
+                                     .hash_key = {configs[i].hash.client_ip, configs[i].hash.header},
                                      .connect_timeout = configs[i].connect_timeout,
                                      .endpoints = &set,
-                                     .unresolved = set.endpoints.empty()});
+                                     .unresolved = set.endpoints.empty(),
+                                     .panic = configs[i].panic,
+                                     .max_connections = configs[i].max_connections,
+                                     .max_pending = configs[i].max_pending,
+                                     .slots = &shared.slots,
+                                     .outlier = outlier ? &*outlier : nullptr,
+                                     .ejections = &shared.ejections});
     }
   }
 
@@ -411,6 +421,12 @@ void take_effect(const Snapshot& snapshot, TimePoint now) {
   }
   for (const auto& [name, bulkhead] : snapshot.bulkheads) bulkhead.state->raise(bulkhead.config);
   for (const auto& [name, cache] : snapshot.caches) cache.state->trim(cache.config);
+  for (const exchange::Upstream& upstream : snapshot.upstreams) {
+    if (upstream.outlier == nullptr) {
+      for (const policy::Endpoint& endpoint : upstream.endpoints->endpoints) policy::pardon(*endpoint.state);
+    }
+    upstream.slots->offer(*upstream.endpoints, now);
+  }
 }
 
 }  // namespace outrigger::config

@@ -116,6 +116,7 @@ struct Snapshot {
   std::vector<std::vector<std::string>> endpoint_hosts;  // beside them, as the configuration names each
   std::vector<std::shared_ptr<policy::EndpointState>> endpoint_states;
   std::deque<RouteEdits> edits;
+  std::vector<std::shared_ptr<UpstreamState>> upstream_states;  // by upstream; endpoints point to them
   // By name of the instance; only what a route's policy refers to. A circuit of a scope has its upstream and endpoint
   // behind its name, a shadow its policy in front of it.
   std::map<std::string, Instance<policy::BudgetConfig, policy::Budget>> budgets;
@@ -147,7 +148,7 @@ struct Renewed {
 std::vector<Renewed> renewed_states(const Snapshot& before, const Snapshot& after);
 
 /// Tells the states of a snapshot that came into force that its numbers are theirs now: who waits for a place may have
-/// one, buckets are filled at the new rate.
+/// one, buckets are filled at the new rate, and where failures eject nobody any more nobody stays ejected.
 void take_effect(const Snapshot& snapshot, TimePoint now);
 
 }  // namespace outrigger::config

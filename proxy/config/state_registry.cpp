@@ -80,11 +80,26 @@ std::shared_ptr<policy::Cache> StateRegistry::cache(const std::string& policy, c
   });
 }
 
+std::shared_ptr<UpstreamState> StateRegistry::upstream(const std::string& name) {
+  std::weak_ptr<UpstreamState>& entry = upstreams_[name];
+  std::shared_ptr<UpstreamState> state = entry.lock();
+  if (!state) entry = state = std::make_shared<UpstreamState>(services_.wakeups);
+  return state;
+}
+
 std::shared_ptr<policy::EndpointState> StateRegistry::endpoint(const std::string& upstream,
                                                                const std::string& address) {
   std::weak_ptr<policy::EndpointState>& entry = endpoints_[upstream + '\n' + address];
   std::shared_ptr<policy::EndpointState> state = entry.lock();
-  if (!state) entry = state = std::make_shared<policy::EndpointState>();
+  if (state) return state;
+  struct Kept {
+    std::shared_ptr<UpstreamState> upstream;
+    policy::EndpointState state;
+  };
+  const auto kept = std::make_shared<Kept>();
+  kept->upstream = this->upstream(upstream);
+  kept->state.slots = &kept->upstream->slots;
+  entry = state = {kept, &kept->state};
   return state;
 }
 
@@ -99,6 +114,7 @@ void StateRegistry::forget_the_gone() {
   hedge_triggers_.forget_the_gone();
   chaos_.forget_the_gone();
   caches_.forget_the_gone();
+  std::erase_if(upstreams_, [](const auto& entry) { return entry.second.expired(); });
   std::erase_if(endpoints_, [](const auto& entry) { return entry.second.expired(); });
 }
 

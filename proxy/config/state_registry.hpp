@@ -25,8 +25,10 @@
 #include "proxy/policy/cache.hpp"
 #include "proxy/policy/chaos.hpp"
 #include "proxy/policy/circuit_breaker.hpp"
+#include "proxy/policy/connection_slots.hpp"
 #include "proxy/policy/hedge.hpp"
 #include "proxy/policy/keyed_rate_limit.hpp"
+#include "proxy/policy/outlier.hpp"
 #include "proxy/policy/rate_limit.hpp"
 
 namespace outrigger::config {
@@ -81,6 +83,14 @@ struct StateServices {
   std::function<std::uint64_t()> random;  // unguessable
 };
 
+/// What all endpoints of one upstream share.
+struct UpstreamState {
+  explicit UpstreamState(Wakeups& wakeups) noexcept : slots(wakeups) {}
+
+  policy::ConnectionSlots slots;
+  policy::OutlierDetection ejections;
+};
+
 class StateRegistry {
  public:
   /// For snapshots that no request will go by, or none that waits: nobody is woken, memory is not bounded.
@@ -105,6 +115,8 @@ class StateRegistry {
   std::shared_ptr<policy::HedgeTrigger> hedge_trigger(const std::string& policy, const policy::HedgeConfig& config);
   std::shared_ptr<policy::Chaos> chaos(const std::string& policy, const policy::ChaosConfig& config);
   std::shared_ptr<policy::Cache> cache(const std::string& policy, const policy::CacheConfig& config);
+  std::shared_ptr<UpstreamState> upstream(const std::string& name);
+  /// Whoever keeps it keeps the state of its upstream, too.
   std::shared_ptr<policy::EndpointState> endpoint(const std::string& upstream, const std::string& address);
 
   /// Drops the names of states that live no more.
@@ -124,6 +136,7 @@ class StateRegistry {
   StatesByName<policy::HedgeConfig, policy::HedgeTrigger> hedge_triggers_;
   StatesByName<policy::ChaosConfig, policy::Chaos> chaos_;
   StatesByName<policy::CacheConfig, policy::Cache> caches_;
+  std::map<std::string, std::weak_ptr<UpstreamState>> upstreams_;
   std::map<std::string, std::weak_ptr<policy::EndpointState>> endpoints_;
 };
 

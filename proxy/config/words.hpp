@@ -15,9 +15,10 @@ namespace outrigger::config {
 template <std::size_t n>
 using Words = std::array<std::string_view, n>;
 
-inline constexpr Words<2> kBalances = {"least_request", "round_robin"};
+inline constexpr Words<3> kBalances = {"least_request", "round_robin", "random"};  // beside hash, which has a key
 inline constexpr Words<5> kBudgetTypes = {"ratio", "window", "token_bucket", "success_credit", "unlimited"};
 inline constexpr Words<2> kChaosKinds = {"reset", "truncate"};
+inline constexpr std::string_view kClientIp = "client_ip";
 inline constexpr Words<2> kCounts = {"attempt", "request"};
 inline constexpr Words<3> kDeadlineHeaders = {"X-Request-Timeout", "Grpc-Timeout", "X-Envoy-Expected-Rq-Timeout-Ms"};
 inline constexpr Words<4> kJitters = {"full", "equal", "decorrelated", "none"};

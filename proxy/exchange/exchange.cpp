@@ -49,7 +49,10 @@ Exchange::Exchange(const Plan& plan, const RequestFacts& facts, WorkerLocal& loc
     : plan_(plan),
       local_(local),
       timeline_(timeline),
+      balance_key_(balance_key(plan.upstream, facts)),
+      fallback_key_(balance_key(plan.fallback.upstream, facts)),
       admission_(plan, facts.ticket, timeline),
+      slot_waiter_(facts.ticket),
       client_deadline_(facts.client_deadline),
       deadline_unreadable_(facts.deadline_unreadable),
       priority_(facts.priority),
@@ -134,6 +137,7 @@ void Exchange::take(const Woken&) {
     if (cache_->waiter.state() == policy::CacheWaiter::State::waiting) return;
     return looked_up(plan_.cache.state->resume(*plan_.cache.config, cache_->waiter, now_));
   }
+  if (waits_for_slot()) return slot_decided();
   if (!admission_.waiting()) return;
   Holdings& holdings = stage_ == Stage::request ? request_holdings_ : clearance_.holdings;
   admitted(admission_.proceed(keys_, holdings, now_, local_.rng));
@@ -198,14 +202,19 @@ void Exchange::take(const ResponseHead& head) {
 }
 
 void Exchange::take(const HeldState& state) {
-  if (!state.lost) return;
   Attempt* attempt = find(state.id);
+  if (!state.lost) {
+    // All of it is in memory: its connection is free.
+    if (attempt != nullptr && attempt->state == State::held) attempt->slot.release();
+    return;
+  }
   if (attempt != nullptr && attempt->state == State::relaying) {
     // It died while the order to relay it was on its way.
     return take(AttemptFailed{.id = state.id, .why = Reason::closed_early});
   }
   if (held_ != state.id) return;
   held_.reset();
+  attempts_[index(state.id)].slot.release();
   note_failure(attempts_[index(state.id)], Reason::closed_early);
   timeline_.decide(since_start(), Part::edge, Reason::closed_early, static_cast<std::uint8_t>(index(state.id)));
 }
@@ -277,7 +286,7 @@ void Exchange::take(const Tick&) {
     end_cache_wait();
     return refuse({Reason::overall_timeout, Part::cache, {}, {}}, '4');
   }
-  if (now_ >= admission_.wakeup()) return take(Woken{});
+  if (now_ >= admission_.wakeup() || waits_for_slot()) return take(Woken{});
   if (now_ >= deadline_.at) return give_up();
   for (Attempt& attempt : attempts_) {
     if (now_ >= attempt.expires) expire(attempt);
@@ -300,9 +309,12 @@ void Exchange::hold(Attempt& attempt) {
     return end(attempt, entry.outcome, entry.reason);
   }
   held_ = attempt.id;
+  // What it was given goes back; its connection is in use until all of it has been read.
+  policy::EndpointPermit slot = std::move(attempt.slot);
   if (!attempt.invented) order(HoldResponse{attempt.id});
   end(attempt, entry.outcome, entry.reason);
   attempt.state = State::held;
+  if (!attempt.invented) attempt.slot = std::move(slot);
 }
 
 void Exchange::relay(Attempt& attempt) {
@@ -425,7 +437,8 @@ bool Exchange::settles(const Attempt& attempt, const AttemptRecord& entry) const
   bool earns = false;
   for_each_budget([&](const BudgetRef& each) { earns |= each.config->type == policy::BudgetType::success_credit; });
   earns = earns && entry.outcome == Outcome::success && !attempt.is_fallback;
-  return earns || !attempt.held.circuits.empty() || !request_circuits_.empty();
+  const bool judges = attempt.held.upstream != nullptr && attempt.held.upstream->outlier != nullptr && !attempt.judged;
+  return earns || judges || !attempt.held.circuits.empty() || !request_circuits_.empty();
 }
 
 /// An answer is whole, or has been coming for so long that it counts as whole.
@@ -483,7 +496,10 @@ void Exchange::abort(Attempt& attempt, Reason why) {
 }
 
 void Exchange::drop_held() {
-  if (held_ && at_edge(attempts_[index(*held_)])) order(DropHeld{*held_});
+  if (!held_) return;
+  Attempt& attempt = attempts_[index(*held_)];
+  if (at_edge(attempt)) order(DropHeld{*held_});
+  attempt.slot.release();
   held_.reset();
 }
 
@@ -494,7 +510,8 @@ std::size_t Exchange::running() const noexcept {
 void Exchange::abort_all(Reason why) {
   over_ = true;
   retry_at_ = hedge_at_ = kNever;
-  if (admission_.waiting()) {
+  if (admission_.waiting() || waits_for_slot()) {
+    leave_slots();
     admission_.leave(now_);
     note_wait();
     clearance_.holdings.give_back(now_);
@@ -506,6 +523,7 @@ void Exchange::abort_all(Reason why) {
   for (Attempt& attempt : attempts_) {
     if (is_running(attempt) || attempt.state == State::relaying) abort(attempt, why);
     attempt.state = State::ended;
+    attempt.slot.release();
   }
 }
 
@@ -514,7 +532,7 @@ void Exchange::end(Attempt& attempt, Outcome outcome, Reason why) noexcept {
   attempt.state = State::ended;
   attempt.expires = kNever;
   attempt.held = {};
-  attempt.place.release();
+  attempt.slot.release();
   AttemptRecord& entry = record(attempt);
   if (entry.ended) return;
   entry.ended = true;

@@ -24,6 +24,7 @@
 #include "proxy/exchange/action.hpp"
 #include "proxy/exchange/admission.hpp"
 #include "proxy/exchange/event.hpp"
+#include "proxy/exchange/placing.hpp"
 #include "proxy/exchange/plan.hpp"
 #include "proxy/exchange/refusal.hpp"
 #include "proxy/exchange/request_facts.hpp"
@@ -72,7 +73,7 @@ class Exchange {
   using CircuitPermits = BoundedVec<policy::CircuitPermit, kMaxOfAKind>;
 
   /// Which stage waits, or was asked last.
-  enum class Stage : std::uint8_t { cache, request, primary };
+  enum class Stage : std::uint8_t { cache, request, primary, slot };
 
   /// What an attempt was given to start with; it goes back when the attempt ends.
   struct Clearance {
@@ -81,6 +82,7 @@ class Exchange {
     Holdings holdings;        // of limits that count attempts
     CircuitPermits circuits;  // of circuits that do, in the plan's order
     policy::BudgetPermit budget;
+    policy::EndpointPermit slot;  // until the attempt has it
   };
 
   /// A running try and what it holds.
@@ -97,10 +99,11 @@ class Exchange {
     TimePoint expires = kNever;  // its delay, its connect timeout, then its own timeout
     Reuse reuse{};
     bool wholly_sent = false;
-    bool is_fallback = false;  // or the reconnect of one
-    bool invented = false;     // its answer was made up on purpose: the edge knows nothing of it
-    bool refused = false;      // its answer is a refusal by the upstream's own sidecar
-    policy::EndpointPermit place;
+    bool is_fallback = false;     // or the reconnect of one
+    bool invented = false;        // its answer was made up on purpose: the edge knows nothing of it
+    bool refused = false;         // its answer is a refusal by the upstream's own sidecar
+    bool judged = false;          // its endpoint has been told how it ended
+    policy::EndpointPermit slot;  // for as long as it has a connection
     Clearance held;
   };
 
@@ -180,11 +183,19 @@ class Exchange {
                              AttemptKind kind) const noexcept;
   std::optional<Refusal> ask_endpoint(policy::EndpointId endpoint, AttemptKind kind) const noexcept;
   std::optional<Refusal> ask_endpoints(AttemptKind kind) const noexcept;
-  std::optional<Refusal> choose_endpoint(AttemptKind kind, policy::EndpointId& chosen) noexcept;
+  std::optional<Refusal> choose_endpoint(AttemptKind kind, Clearance& clearance) noexcept;
+  std::optional<Refusal> why_no_endpoint(AttemptKind kind, Placing placing) const noexcept;
+  bool admits(policy::EndpointId endpoint, AttemptKind kind) const noexcept;
+  bool wait_for_slot();
+  void slot_decided();
+  void leave_slots() noexcept;
+  bool waits_for_slot() const noexcept { return stage_ == Stage::slot; }
+  static bool refuses_slot(const void* exchange, policy::EndpointId endpoint) noexcept;
   std::optional<Refusal> enter_circuits(Clearance& clearance) noexcept;
   std::optional<Refusal> clear(AttemptKind kind, const BudgetRef* budget, Clearance& clearance) noexcept;
   static CircuitShown circuit_shown(const Clearance& clearance) noexcept;
   void launch_primary();
+  void begin_primary();
   void launch_retry();
   void launch_hedge();
   void begin_round() noexcept;
@@ -211,6 +222,7 @@ class Exchange {
   void note(AttemptRecord& entry, const policy::Classified& result) noexcept;
   void sample(const Attempt& attempt, const policy::Lesson& lesson) noexcept;
   void settle(Attempt& attempt, const policy::Lesson& lesson) noexcept;
+  void judge(Attempt& attempt, const policy::Lesson& lesson) noexcept;
   void settle_abort(Attempt& attempt, Reason why) noexcept;
   void settle_request(const policy::Lesson& lesson) noexcept;
   void settle_throttle(Reason why) noexcept;
@@ -286,10 +298,14 @@ class Exchange {
   Timeline& timeline_;
 
   RateLimitKeys keys_{};
+  std::optional<std::uint64_t> balance_key_;   // where the upstream is balanced by hash
+  std::optional<std::uint64_t> fallback_key_;  // the same for the fallback's
   Admission admission_;
   std::optional<CacheUse> cache_;  // where the policy has one
   Stage stage_ = Stage::request;
-  Clearance clearance_;                         // of the primary, while it waits
+  Clearance clearance_;             // of the primary, while it waits
+  policy::SlotWaiter slot_waiter_;  // by which it waits for a connection
+  TimePoint slot_since_{};
   Holdings request_holdings_;                   // of limits that count requests
   CircuitPermits request_circuits_;             // of circuits that do
   policy::Lesson last_lesson_{.timed = false};  // of no attempt: its own waits say nothing about the upstream

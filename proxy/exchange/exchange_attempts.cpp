@@ -146,10 +146,13 @@ std::optional<Refusal> Exchange::ask_endpoint(policy::EndpointId endpoint, Attem
   return std::nullopt;
 }
 
-/// The refusal that ends first if the circuits of every endpoint refuse.
+/// The refusal that ends first if the circuits of every endpoint in service refuse.
 std::optional<Refusal> Exchange::ask_endpoints(AttemptKind kind) const noexcept {
   std::optional<Refusal> soonest;
-  for (std::size_t i = 0; i < plan_.upstream->endpoints->endpoints.size(); ++i) {
+  if (std::ranges::none_of(plan_.circuits, &CircuitRef::per_endpoint)) return soonest;
+  const std::vector<policy::Endpoint>& endpoints = plan_.upstream->endpoints->endpoints;
+  for (std::size_t i = 0; i < endpoints.size(); ++i) {
+    if (!in_service(*plan_.upstream, endpoints[i], now_)) continue;
     auto refused = ask_endpoint(static_cast<policy::EndpointId>(i), kind);
     if (!refused) return std::nullopt;
     if (!soonest || refused->retry_after < soonest->retry_after) soonest = refused;
@@ -157,26 +160,34 @@ std::optional<Refusal> Exchange::ask_endpoints(AttemptKind kind) const noexcept 
   return soonest;
 }
 
-/// Chooses by load, and among the others if the choice's own circuit refuses; the refusal if all do.
-std::optional<Refusal> Exchange::choose_endpoint(AttemptKind kind, policy::EndpointId& chosen) noexcept {
+/// Whether the circuits of an endpoint let an attempt through.
+bool Exchange::admits(policy::EndpointId endpoint, AttemptKind kind) const noexcept {
+  return plan_.observes || !ask_endpoint(endpoint, kind);
+}
+
+/// Chooses among those whose own circuits admit it, and takes a slot there.
+std::optional<Refusal> Exchange::choose_endpoint(AttemptKind kind, Clearance& clearance) noexcept {
+  const policy::Choice choice{
+      .balance = plan_.upstream->balance,
+      .avoided = kind == AttemptKind::hedge || retry().avoid_previous_endpoint ? previous_endpoint_ : std::nullopt,
+      .key = balance_key_};
+  clearance.upstream = plan_.upstream;
+  policy::Slot slot;
+  const Placing placing = place(
+      *plan_.upstream, choice, priority_, local_, now_, [&](policy::EndpointId id) { return admits(id, kind); }, slot);
+  if (placing != Placing::placed) return why_no_endpoint(kind, placing);
+  clearance.endpoint = slot.endpoint;
+  clearance.slot = std::move(slot.permit);
+  return std::nullopt;
+}
+
+std::optional<Refusal> Exchange::why_no_endpoint(AttemptKind kind, Placing placing) const noexcept {
+  if (placing == Placing::refused) {
+    if (auto refused = ask_endpoints(kind)) return refused;
+  }
   const Upstream& upstream = *plan_.upstream;
-  const auto avoided =
-      kind == AttemptKind::hedge || retry().avoid_previous_endpoint ? previous_endpoint_ : std::nullopt;
-  policy::BalanceCursor& cursor = local_.cursors[policy::index(upstream.id)];
-  const auto first = policy::choose(*upstream.endpoints, upstream.balance, avoided, cursor, local_.rng);
-  if (!first) {
-    return Refusal{upstream.unresolved ? Reason::dns_failure : Reason::no_healthy_endpoint, Part::balance, {}, {}};
-  }
-  if (plan_.observes) {
-    chosen = *first;
-    return std::nullopt;
-  }
-  const std::size_t count = upstream.endpoints->endpoints.size();
-  for (std::size_t i = 0; i < count; ++i) {
-    chosen = static_cast<policy::EndpointId>((policy::index(*first) + i) % count);
-    if (!ask_endpoint(chosen, kind)) return std::nullopt;
-  }
-  return ask_endpoints(kind);
+  if (placing != Placing::unserved) return Refusal{Reason::pool_full, Part::pool, {}, upstream.name};
+  return Refusal{upstream.unresolved ? Reason::dns_failure : Reason::no_healthy_endpoint, Part::balance, {}, {}};
 }
 
 /// Takes a permit of every circuit that counts attempts. Others may have been faster since they were asked.
@@ -199,8 +210,7 @@ std::optional<Refusal> Exchange::enter_circuits(Clearance& clearance) noexcept {
 
 /// All that follows the last wait: where to, through which circuits, on whose budget (nullptr: the first is free).
 std::optional<Refusal> Exchange::clear(AttemptKind kind, const BudgetRef* budget, Clearance& clearance) noexcept {
-  clearance.upstream = plan_.upstream;
-  if (auto refused = choose_endpoint(kind, clearance.endpoint)) return refused;
+  if (auto refused = choose_endpoint(kind, clearance)) return refused;
   if (auto refused = enter_circuits(clearance)) return refused;
   if (budget == nullptr || budget->state == nullptr) return std::nullopt;
   clearance.budget = budget->state->admit(*budget->config, budget->cost, now_);
@@ -210,8 +220,64 @@ std::optional<Refusal> Exchange::clear(AttemptKind kind, const BudgetRef* budget
 
 // ---- the attempt loop -----------------------------------------------------------------------
 
+/// Its limits have admitted it; only it waits for a connection, too.
 void Exchange::launch_primary() {
-  if (const auto refused = clear(AttemptKind::primary, nullptr, clearance_)) return refuse(*refused, '8');
+  const auto refused = choose_endpoint(AttemptKind::primary, clearance_);
+  if (!refused) return begin_primary();
+  if (refused->why != Reason::pool_full || !wait_for_slot()) refuse(*refused, '8');
+}
+
+/// Nothing else is taken before there is a slot; false: there is no room to wait for one.
+bool Exchange::wait_for_slot() {
+  const Upstream& upstream = *plan_.upstream;
+  if (upstream.slots == nullptr || now_ >= deadline_.at) return false;
+  const policy::SlotQuestion question{.set = upstream.endpoints,
+                                      .limit = upstream.max_connections,
+                                      .max_pending = upstream.max_pending,
+                                      .panic = upstream.panic,
+                                      .priority = priority_,
+                                      .refuses = &refuses_slot,
+                                      .who = this};
+  if (upstream.slots->wait(slot_waiter_, question, now_) == policy::SlotWaiter::State::idle) return false;
+  stage_ = Stage::slot;
+  slot_since_ = now_;
+  slot_decided();
+  return true;
+}
+
+/// What the wait has come to, if it is over.
+void Exchange::slot_decided() {
+  const policy::SlotWaiter::State state = slot_waiter_.state();
+  if (state == policy::SlotWaiter::State::waiting && now_ < deadline_.at) return;
+  std::optional<policy::Slot> slot = plan_.upstream->slots->leave(slot_waiter_);
+  leave_slots();
+  if (now_ >= deadline_.at) return refuse({Reason::overall_timeout, Part::pool, {}, plan_.upstream->name}, '8');
+  if (!slot) return refuse({Reason::pool_full, Part::pool, {}, plan_.upstream->name}, '8');
+  clearance_.endpoint = slot->endpoint;
+  clearance_.slot = std::move(slot->permit);
+  begin_primary();
+}
+
+/// The wait is over, or of no use any more: what was given meanwhile goes back.
+void Exchange::leave_slots() noexcept {
+  if (!waits_for_slot()) return;
+  static_cast<void>(plan_.upstream->slots->leave(slot_waiter_));
+  stage_ = Stage::primary;
+  timeline_.queued += now_ - slot_since_;
+  timeline_.waits.pool += now_ - slot_since_;
+}
+
+/// Asked by whoever has a slot to give while this request waits.
+bool Exchange::refuses_slot(const void* exchange, policy::EndpointId endpoint) noexcept {
+  const Plan& plan = static_cast<const Exchange*>(exchange)->plan_;
+  return !plan.observes && std::ranges::any_of(plan.circuits, [endpoint](const CircuitRef& circuit) {
+    return circuit.per_endpoint() &&
+           circuit.by_endpoint[policy::index(endpoint)]->state() == policy::CircuitState::open;
+  });
+}
+
+void Exchange::begin_primary() {
+  if (const auto refused = enter_circuits(clearance_)) return refuse(*refused, '8');
   enter_loop();
   want_body();
   begin_round();
@@ -292,6 +358,7 @@ void Exchange::launch_retry() {
   if (!refused) refused = clear(AttemptKind::retry, &plan_.budget, clearance);
   if (refused) {
     clearance.holdings.give_back(now_);
+    clearance = {};  // a fallback may need what it had taken
     stop(*refused);
     return give_up();
   }
@@ -324,7 +391,7 @@ Exchange::Attempt& Exchange::launch(AttemptKind kind, Clearance clearance, Reuse
   attempt.hedge = hedge;
   attempt.started = now_;
   attempt.reuse = reuse;
-  attempt.place = target.state->enter();
+  attempt.slot = std::move(clearance.slot);
   timeline_.attempts.push_back(AttemptRecord{.kind = kind,
                                              .n = launched_,
                                              .hedge = hedge,
@@ -411,6 +478,7 @@ bool Exchange::reconnect(Attempt& attempt, const AttemptFailed& failure) {
   expose(failure.exposure);
   reconnected_ = true;
   Clearance clearance = std::move(attempt.held);  // unseen by all that let the attempt through
+  clearance.slot = std::move(attempt.slot);
   end(attempt, Outcome::abort, Reason::reconnect);
   const BudgetRef& from = attempt.hedge != 0 ? plan_.hedge.budget : plan_.budget;
   Attempt& again = launch(AttemptKind::reconnect, std::move(clearance), Reuse::none, from.name, attempt.hedge);
@@ -594,6 +662,7 @@ void Exchange::sample(const Attempt& attempt, const policy::Lesson& lesson) noex
 /// Tells the circuits how it ended, once.
 void Exchange::settle(Attempt& attempt, const policy::Lesson& lesson) noexcept {
   if (attempt.status == 0) sample(attempt, lesson);
+  judge(attempt, lesson);
   if (!attempt.is_fallback) last_lesson_ = lesson;
   const Nanos took = lesson.timed ? waited(attempt) : Nanos{0};
   std::size_t i = 0;
@@ -604,6 +673,16 @@ void Exchange::settle(Attempt& attempt, const policy::Lesson& lesson) noexcept {
                                       local_.rng);
   }
   attempt.held.circuits.clear();
+}
+
+/// Tells the endpoint's upstream how it ended, once, unless that was arranged.
+void Exchange::judge(Attempt& attempt, const policy::Lesson& lesson) noexcept {
+  const Upstream* upstream = attempt.held.upstream;
+  if (upstream == nullptr || upstream->outlier == nullptr || std::exchange(attempt.judged, true)) return;
+  const AttemptRecord& entry = record(attempt);
+  if (entry.fault != Fault::none || entry.injected_delay > Nanos{0}) return;
+  upstream->ejections->on_result(*upstream->outlier, *upstream->endpoints, attempt.held.endpoint,
+                                 policy::outlier_result(lesson), now_, local_.rng);
 }
 
 /// The same for the circuits that count requests.

@@ -81,9 +81,16 @@ bool Exchange::fall_back_to_upstream(const Ending& ending, Attempt* answer) {
     would({why_not.value_or(Reason::fallback), Part::fallback, {}, {}});
     return false;
   }
-  const auto endpoint = policy::choose(*upstream.endpoints, upstream.balance, std::nullopt,
-                                       local_.cursors[policy::index(upstream.id)], local_.rng);
-  if (!endpoint) why_not = upstream.unresolved ? Reason::dns_failure : Reason::no_healthy_endpoint;
+  policy::Slot slot;
+  if (!why_not) {
+    const policy::Choice choice{.balance = upstream.balance, .avoided = {}, .key = fallback_key_};
+    const auto anywhere = [](policy::EndpointId) { return true; };
+    const Placing placing = place(upstream, choice, priority_, local_, now_, anywhere, slot);
+    if (placing == Placing::full) why_not = Reason::pool_full;
+    if (placing == Placing::unserved) {
+      why_not = upstream.unresolved ? Reason::dns_failure : Reason::no_healthy_endpoint;
+    }
+  }
   if (why_not) {
     decide({*why_not, Part::fallback, {}, {}});
     return false;
@@ -101,7 +108,8 @@ bool Exchange::fall_back_to_upstream(const Ending& ending, Attempt* answer) {
   original_ = ending;
   Clearance clearance;
   clearance.upstream = &upstream;
-  clearance.endpoint = *endpoint;
+  clearance.endpoint = slot.endpoint;
+  clearance.slot = std::move(slot.permit);
   want_body();
   Attempt& attempt = launch(AttemptKind::fallback, std::move(clearance), reuse_for_request(), {});
   attempt.is_fallback = true;

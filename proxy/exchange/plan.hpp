@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -19,9 +20,11 @@
 #include "proxy/policy/chaos.hpp"
 #include "proxy/policy/circuit_breaker.hpp"
 #include "proxy/policy/classifier.hpp"
+#include "proxy/policy/connection_slots.hpp"
 #include "proxy/policy/fallback.hpp"
 #include "proxy/policy/hedge.hpp"
 #include "proxy/policy/keyed_rate_limit.hpp"
+#include "proxy/policy/outlier.hpp"
 #include "proxy/policy/policy.hpp"
 #include "proxy/policy/rate_limit.hpp"
 
@@ -30,13 +33,26 @@ namespace outrigger::exchange {
 /// The most instances of one mechanism that a policy may refer to.
 inline constexpr std::size_t kMaxOfAKind = 4;
 
+/// What requests are told apart by where they are balanced by hash.
+struct HashKey {
+  bool client_ip = false;
+  std::string_view header;  // else
+};
+
 struct Upstream {
   std::string_view name;
   policy::UpstreamId id{};
   policy::Balance balance = policy::Balance::least_request;
+  HashKey hash_key;
   Nanos connect_timeout = std::chrono::seconds{1};
   const policy::EndpointSet* endpoints = nullptr;
   bool unresolved = false;  // its names gave no address: an empty set means dns_failure
+  bool panic = true;        // with no usable endpoint, all are used
+  std::int64_t max_connections = std::numeric_limits<std::int64_t>::max();  // at each endpoint
+  std::uint32_t max_pending = 0;
+  policy::ConnectionSlots* slots = nullptr;        // without one nobody waits
+  const policy::OutlierConfig* outlier = nullptr;  // nullptr: failures eject nobody
+  policy::OutlierDetection* ejections = nullptr;
 };
 
 /// A budget as a policy refers to it. Without a state, extra attempts are not limited.

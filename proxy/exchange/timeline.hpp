@@ -47,12 +47,13 @@ enum class Part : std::uint8_t {
   adaptive_limit,
   cache,
   fallback,
-  chaos
+  chaos,
+  pool
 };
 constexpr std::string_view to_string(Part part) noexcept {
   constexpr std::string_view kNames[] = {"edge",           "deadline", "retry",      "budget",   "balance",
                                          "hedge",          "circuit",  "rate_limit", "throttle", "bulkhead",
-                                         "adaptive_limit", "cache",    "fallback",   "chaos"};
+                                         "adaptive_limit", "cache",    "fallback",   "chaos",    "pool"};
   return kNames[static_cast<std::size_t>(part)];
 }
 
@@ -131,6 +132,7 @@ struct Waits {
   Nanos rate_limit{0};
   Nanos bulkhead{0};
   Nanos adaptive_limit{0};
+  Nanos pool{0};
 };
 
 struct TimelineScalars {

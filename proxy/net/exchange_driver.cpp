@@ -43,7 +43,8 @@ void ExchangeDriver::begin(Downstream& downstream, Ref<View> view, const Request
     http::write_request_head(*request.head, elsewhere, fallback_head_);
   }
   if (route_->mirror) {
-    mirror_ = Mirror::of(edge_, view_, request.route, *request.head, *request.forward, downstream.max_response_head());
+    mirror_ = Mirror::of(edge_, view_, request.route, *request.head, *request.forward, request.facts,
+                         downstream.max_response_head());
   }
 
   timeline_.reset();

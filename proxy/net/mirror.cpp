@@ -8,10 +8,12 @@
 namespace outrigger::net {
 
 std::unique_ptr<Mirror> Mirror::of(Edge& edge, const Ref<View>& view, std::size_t route, const http::RequestHead& head,
-                                   const http::RequestForward& forward, std::size_t max_response_head) {
+                                   const http::RequestForward& forward, const exchange::RequestFacts& facts,
+                                   std::size_t max_response_head) {
   const config::MirrorPlan& plan = *view->snapshot->plans[route].mirror;
   if (plan.fraction < 1 && edge.loop.local.rng.uniform() >= plan.fraction) return nullptr;
   std::unique_ptr<Mirror> mirror(new Mirror(edge, view, route, head, max_response_head));
+  mirror->balance_key_ = exchange::balance_key(plan.upstream, facts);
   http::RequestForward to_mirror = forward;
   to_mirror.host = plan.host;
   http::write_request_head(head, to_mirror, mirror->request_);
@@ -66,13 +68,16 @@ void Mirror::begin() {
   Loop& loop = edge_.loop;
   const exchange::Upstream& to = *route_.mirror->upstream;
   const std::size_t upstream = policy::index(to.id);
-  const auto endpoint =
-      policy::choose(*to.endpoints, to.balance, std::nullopt, loop.local.cursors[upstream], loop.local.rng);
-  if (!endpoint) return end();
-  at_endpoint_ = to.endpoints->endpoints[policy::index(*endpoint)].state->enter();
+  policy::Slot slot;
+  const auto anywhere = [](policy::EndpointId) { return true; };
+  const exchange::Placing placing = exchange::place(to, {.balance = to.balance, .avoided = {}, .key = balance_key_},
+                                                    Priority::low, loop.local, loop.now(), anywhere, slot);
+  if (placing == exchange::Placing::full) loop.row.mirrors_dropped.add();
+  if (placing != exchange::Placing::placed) return end();
+  slot_ = std::move(slot.permit);
   const Nanos overall = route_.plan.policy->overall_timeout;
   ends_ = saturating_add(loop.now(), overall.count() != 0 ? overall : kLongest);
-  ConnectionPool& pool = *view_->pools[upstream][policy::index(*endpoint)];
+  ConnectionPool& pool = *view_->pools[upstream][policy::index(slot.endpoint)];
   stream_ = pool.take(*this, exchange::Reuse::recent);
   if (stream_ != nullptr) return start();
   Reason why{};

@@ -5,8 +5,9 @@
 // client, whatever becomes of it; a copy that fails is lost, and none is retried.
 //
 // It has everything of its own (head, body, connection, time limit), because it outlives its request: the edge owns it
-// until its answer is whole. Three bounds keep it harmless: the route's copies under way, the memory account, and the
-// policy's overall timeout from the moment it was sent. A copy that the first two refuse is dropped and counted.
+// until its answer is whole. Four bounds keep it harmless: the route's copies under way, the memory account, the
+// upstream's connections, for which it never waits, and the policy's overall timeout from the moment it was sent. A
+// copy that one of the first three refuses is dropped and counted.
 //
 // A copy goes out as one that could not be sent again: over a connection that idled for less than a second or a new
 // one.
@@ -15,10 +16,13 @@
 // the dice leave out costs their throw.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "proxy/base/buffer.hpp"
+#include "proxy/exchange/placing.hpp"
 #include "proxy/http/forward.hpp"
 #include "proxy/net/edge.hpp"
 #include "proxy/net/upstream.hpp"
@@ -31,7 +35,8 @@ class Mirror final : private UpstreamSink, private LazyTimer {
   /// The copy of a request that begins on a route with a mirror, if the dice say so. `max_response_head`: of the
   /// request's own answer.
   static std::unique_ptr<Mirror> of(Edge& edge, const Ref<View>& view, std::size_t route, const http::RequestHead& head,
-                                    const http::RequestForward& forward, std::size_t max_response_head);
+                                    const http::RequestForward& forward, const exchange::RequestFacts& facts,
+                                    std::size_t max_response_head);
   ~Mirror() override;
 
   /// Sends it on its way, or drops it. `tail`: of the attempt that it is a copy of.
@@ -75,8 +80,9 @@ class Mirror final : private UpstreamSink, private LazyTimer {
   const bool answers_head_;
   Buffer request_;       // until it is sent
   BufferCharge charge_;  // for it, until it is in the kernel
+  std::optional<std::uint64_t> balance_key_;
   policy::GatePermit among_mirrors_;
-  policy::EndpointPermit at_endpoint_;
+  policy::EndpointPermit slot_;
   UpstreamStream* stream_ = nullptr;
   TimePoint ends_ = kNever;
 };

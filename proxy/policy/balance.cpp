@@ -1,47 +1,20 @@
 #include "proxy/policy/balance.hpp"
 
+#include <cmath>
+
+#include "proxy/policy/siphash.hpp"
+
 namespace outrigger::policy {
-namespace {
 
-EndpointId at_weight(const EndpointSet& set, std::uint64_t point) noexcept {
-  std::size_t i = 0;
-  while (i + 1 < set.endpoints.size() && point >= set.endpoints[i].weight) point -= set.endpoints[i++].weight;
-  return static_cast<EndpointId>(i);
+std::uint64_t balance_hash(std::string_view text) noexcept {
+  // Nothing secret: whoever may choose the key chooses the endpoint, by design.
+  return SipHash(0x6f75747269676765, 0x72206b6579206861)(text);
 }
 
-std::size_t after(const EndpointSet& set, EndpointId id) noexcept { return (index(id) + 1) % set.endpoints.size(); }
-
-/// Load per weight, cross-multiplied: a beats b when a.load/a.weight < b.load/b.weight.
-bool less_loaded(const Endpoint& a, const Endpoint& b) noexcept {
-  const std::int64_t load_a = a.state->in_flight.load(std::memory_order_relaxed) + 1;
-  const std::int64_t load_b = b.state->in_flight.load(std::memory_order_relaxed) + 1;
-  return load_a * b.weight < load_b * a.weight;
-}
-
-EndpointId draw(const EndpointSet& set, std::optional<EndpointId> avoided, Rng& rng) noexcept {
-  const EndpointId drawn = at_weight(set, rng.below(set.total_weight));
-  return drawn == avoided ? static_cast<EndpointId>(after(set, drawn)) : drawn;
-}
-
-EndpointId least_of_two(const EndpointSet& set, std::optional<EndpointId> previous, Rng& rng) noexcept {
-  const EndpointId first = draw(set, previous, rng);
-  EndpointId second = draw(set, first, rng);
-  if (second == previous) second = first;
-  return less_loaded(set.endpoints[index(second)], set.endpoints[index(first)]) ? second : first;
-}
-
-EndpointId in_turn(const EndpointSet& set, std::optional<EndpointId> previous, BalanceCursor& cursor) noexcept {
-  const EndpointId turn = at_weight(set, cursor.next++ % set.total_weight);
-  return turn == previous ? static_cast<EndpointId>(after(set, turn)) : turn;
-}
-
-}  // namespace
-
-std::optional<EndpointId> choose(const EndpointSet& set, Balance balance, std::optional<EndpointId> previous,
-                                 BalanceCursor& cursor, Rng& rng) noexcept {
-  if (set.endpoints.empty()) return std::nullopt;
-  if (set.endpoints.size() == 1) return EndpointId{0};
-  return balance == Balance::round_robin ? in_turn(set, previous, cursor) : least_of_two(set, previous, rng);
+double hash_draw(const Endpoint& endpoint, std::uint64_t key) noexcept {
+  // The generator's seeding mixes well enough for one draw; never 0, which has no logarithm.
+  const double uniform = 1 - Rng{endpoint.hash ^ key}.uniform();
+  return -std::log(uniform) / endpoint.weight;
 }
 
 }  // namespace outrigger::policy

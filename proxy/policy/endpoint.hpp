@@ -27,21 +27,36 @@ enum class EndpointId : std::uint16_t {};
 constexpr std::size_t index(UpstreamId id) noexcept { return static_cast<std::size_t>(id); }
 constexpr std::size_t index(EndpointId id) noexcept { return static_cast<std::size_t>(id); }
 
-/// What all workers share about one address of one upstream.
+class ConnectionSlots;
+
+/// What all workers share about one address of one upstream. An attempt on it is a connection in use.
 struct EndpointState {
-  /// Counts one attempt on it until the permit goes.
+  /// Counts one attempt on it until the permit goes, however many there are.
   Permit<EndpointState> enter() noexcept {
     in_flight.fetch_add(1, std::memory_order_relaxed);
     return Permit{*this};
   }
-  void take_back() noexcept { in_flight.fetch_sub(1, std::memory_order_relaxed); }
+  /// The same if that makes no more than `limit`; else the permit is empty.
+  Permit<EndpointState> try_enter(std::int64_t limit) noexcept {
+    std::int64_t now = in_flight.load();
+    while (now < limit) {
+      if (in_flight.compare_exchange_weak(now, now + 1)) return Permit{*this};
+    }
+    return {};
+  }
+  /// Whoever waits for a connection looks at this number after having counted himself, so one of the two sees the
+  /// other: hence the strict order here and above.
+  void take_back() noexcept;
 
   alignas(kCacheLine) std::atomic<std::int64_t> in_flight{0};
 
   /// What health checks say; without any it is taken for healthy.
   alignas(kCacheLine) std::atomic<bool> healthy{true};
-  std::atomic<std::uint32_t> failures_in_a_row{0};  // of outlier detection, as what follows
+  std::atomic<std::uint32_t> failures_in_a_row{0};  // of outlier detection (outlier.hpp), as the next two
   std::atomic<std::int64_t> ejected_until_ns{0};    // over by itself once that has come
+  std::atomic<std::uint32_t> ejections_in_a_row{0};
+  std::atomic<std::uint64_t> ejections{0};
+  ConnectionSlots* slots = nullptr;  // of its upstream; where nobody waits there are none
 };
 using EndpointPermit = Permit<EndpointState>;
 
@@ -49,6 +64,7 @@ struct Endpoint {
   std::string address;
   std::uint32_t weight = 1;
   EndpointState* state = nullptr;
+  std::uint64_t hash = 0;  // of the address; only balancing by hash reads it
 };
 
 struct EndpointSet {
@@ -64,6 +80,14 @@ inline bool is_ejected(const EndpointState& state, TimePoint now) noexcept {
 /// Whether it should be chosen, as long as any endpoint should.
 inline bool usable(const Endpoint& endpoint, TimePoint now) noexcept {
   return endpoint.state->healthy.load(std::memory_order_relaxed) && !is_ejected(*endpoint.state, now);
+}
+
+/// Whether any endpoint is. With none, all of them are used rather than none (panic), unless that is not wanted.
+inline bool any_usable(const EndpointSet& set, TimePoint now) noexcept {
+  for (const Endpoint& endpoint : set.endpoints) {
+    if (usable(endpoint, now)) return true;
+  }
+  return false;
 }
 
 }  // namespace outrigger::policy

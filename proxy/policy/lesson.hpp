@@ -12,6 +12,7 @@
 #include "proxy/base/time.hpp"
 #include "proxy/policy/adaptive_limit.hpp"
 #include "proxy/policy/circuit_breaker.hpp"
+#include "proxy/policy/outlier.hpp"
 #include "proxy/policy/retry.hpp"
 
 namespace outrigger::policy {
@@ -76,6 +77,22 @@ constexpr Lesson lesson_of_broken_answer(Reason fault) noexcept { return {.reaso
 inline CircuitResult result_of(const CircuitConfig& config, const Lesson& lesson) noexcept {
   if (lesson.blameless) return CircuitResult::neutral;
   return lesson.status != 0 ? circuit_result(config, lesson.status) : circuit_result(config, lesson.reason);
+}
+
+/// How outlier detection counts it: as a circuit does whose rules nobody has changed.
+inline OutlierResult outlier_result(const Lesson& lesson) noexcept {
+  static const CircuitConfig usual = [] {
+    CircuitConfig config;
+    config.failure_statuses.insert(500, 500);
+    config.failure_statuses.insert(502, 504);
+    return config;
+  }();
+  switch (result_of(usual, lesson)) {
+    case CircuitResult::success: return OutlierResult::success;
+    case CircuitResult::failure: return OutlierResult::failure;
+    case CircuitResult::neutral: break;
+  }
+  return OutlierResult::neutral;
 }
 
 }  // namespace outrigger::policy

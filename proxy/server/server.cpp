@@ -235,6 +235,7 @@ void Server::make_export() {
   sources.endpoints = [this] { return endpoint_levels(*snapshot_, net::steady_now()); };
   sources.health_checks = [this] { return health_checks_.totals(); };
   sources.certificates = [this] { return expiries(snapshot_->config, *tls_); };
+  sources.upstreams = [this] { return upstream_levels(*snapshot_, net::steady_now()); };
   sources.policies = [this] { return levels_of(*snapshot_, net::steady_now()); };
   sources.buffer_bytes = [this] {
     std::vector<telemetry::KindValue> values;
@@ -396,10 +397,12 @@ void Server::publish(std::shared_ptr<const config::Snapshot> next, config::Chaos
 }
 
 /// Circuits move by the clock alone too, so that what is shown of them is true without traffic; caches give way to the
-/// bodies of requests under way.
+/// bodies of requests under way; who waits for a connection gets one of an endpoint that is back in service.
 void Server::tick_states() {
-  if (snapshot_->circuits.empty() && snapshot_->caches.empty()) return;
   const TimePoint now = net::steady_now();
+  watch_.look(*snapshot_, now);
+  if (snapshot_->circuits.empty() && snapshot_->caches.empty() && !endpoints_come_and_go(*snapshot_)) return;
+  for (const exchange::Upstream& upstream : snapshot_->upstreams) upstream.slots->offer(*upstream.endpoints, now);
   for (const auto& [name, circuit] : snapshot_->circuits) circuit.state->tick(circuit.config, now, rng_);
   std::uint64_t excess = account_.excess();
   for (const auto& [key, cache] : snapshot_->caches) {

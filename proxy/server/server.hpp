@@ -31,6 +31,7 @@
 #include "proxy/server/health_checks.hpp"
 #include "proxy/server/mailbox_wakeups.hpp"
 #include "proxy/server/names.hpp"
+#include "proxy/server/upstream_views.hpp"
 #include "proxy/server/worker.hpp"
 #include "proxy/telemetry/log.hpp"
 #include "proxy/telemetry/prometheus_export.hpp"
@@ -132,6 +133,7 @@ class Server final : private admin::AdminBackend {
   config::StateRegistry registry_;
   Names names_;
   HealthChecks health_checks_;
+  EndpointWatch watch_{log_.control()};
   std::shared_ptr<const config::Snapshot> snapshot_;
   std::shared_ptr<const net::TlsContexts> tls_;  // of the snapshot's configuration
   config::ChaosOrders chaos_orders_;

@@ -210,51 +210,6 @@ bool command_circuits(const Snapshot& snapshot, std::string_view name, admin::Ci
   return found;
 }
 
-namespace {
-
-constexpr std::array<std::string_view, 3> kEndpointStates = {"healthy", "unhealthy", "ejected"};
-
-/// The position of its state's word.
-std::size_t endpoint_state(const policy::EndpointState& state, TimePoint now) {
-  if (!state.healthy.load(std::memory_order_relaxed)) return 1;
-  return policy::is_ejected(state, now) ? 2 : 0;
-}
-
-}  // namespace
-
-ordered_json view_upstreams(const Snapshot& snapshot, TimePoint now) {
-  ordered_json all = ordered_json::array();
-  for (std::size_t i = 0; i < snapshot.upstreams.size(); ++i) {
-    ordered_json endpoints = ordered_json::array();
-    for (std::size_t j = 0; j < snapshot.endpoint_sets[i].endpoints.size(); ++j) {
-      const policy::Endpoint& endpoint = snapshot.endpoint_sets[i].endpoints[j];
-      endpoints.push_back({{"address", endpoint.address},
-                           {"host", snapshot.endpoint_hosts[i][j]},
-                           {"weight", endpoint.weight},
-                           {"state", kEndpointStates[endpoint_state(*endpoint.state, now)]},
-                           {"in_flight", endpoint.state->in_flight.load(std::memory_order_relaxed)}});
-    }
-    all.push_back({{"name", snapshot.upstreams[i].name}, {"endpoints", std::move(endpoints)}});
-  }
-  return all;
-}
-
-std::vector<telemetry::EndpointLevels> endpoint_levels(const Snapshot& snapshot, TimePoint now) {
-  std::vector<telemetry::EndpointLevels> levels;
-  for (std::size_t i = 0; i < snapshot.upstreams.size(); ++i) {
-    std::array<std::uint64_t, kEndpointStates.size()> counts{};
-    for (const policy::Endpoint& endpoint : snapshot.endpoint_sets[i].endpoints) {
-      ++counts[endpoint_state(*endpoint.state, now)];
-    }
-    for (std::size_t state = 0; state < counts.size(); ++state) {
-      levels.push_back({.upstream = std::string(snapshot.upstreams[i].name),
-                        .state = std::string(kEndpointStates[state]),
-                        .count = counts[state]});
-    }
-  }
-  return levels;
-}
-
 telemetry::PolicyLevels levels_of(const Snapshot& snapshot, TimePoint now) {
   telemetry::PolicyLevels levels;
   for (const auto& [key, instance] : snapshot.circuits) {

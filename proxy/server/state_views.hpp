@@ -31,16 +31,11 @@ nlohmann::ordered_json view_bulkheads(const config::Snapshot& snapshot);
 nlohmann::ordered_json view_adaptive_limits(const config::Snapshot& snapshot);
 nlohmann::ordered_json view_adaptive_throttles(const config::Snapshot& snapshot, TimePoint now);
 
-nlohmann::ordered_json view_upstreams(const config::Snapshot& snapshot, TimePoint now);
-
 /// All states that requests of one policy use, by kind; an empty object for a policy that no route has.
 nlohmann::ordered_json view_policy(const config::Snapshot& snapshot, std::string_view key, TimePoint now);
 
 /// Commands all circuits of that name, whatever upstream or endpoint they are for; false: there is none.
 bool command_circuits(const config::Snapshot& snapshot, std::string_view name, admin::CircuitCommand command);
-
-/// How many endpoints of each upstream are in each state, those states included that none is in.
-std::vector<telemetry::EndpointLevels> endpoint_levels(const config::Snapshot& snapshot, TimePoint now);
 
 telemetry::PolicyLevels levels_of(const config::Snapshot& snapshot, TimePoint now);
 

@@ -101,12 +101,20 @@ inline constexpr AttemptKind kRouteKinds[] = {AttemptKind::primary, AttemptKind:
 /// At an upstream that a fallback leads to.
 inline constexpr AttemptKind kFallbackKinds[] = {AttemptKind::fallback, AttemptKind::reconnect};
 
-inline constexpr Reason kStopReasons[] = {
-    Reason::pushback,           Reason::http_non_idempotent,   Reason::body_not_replayable,
-    Reason::attempts_exhausted, Reason::deadline_insufficient, Reason::retry_after_too_long,
-    Reason::budget_denied,      Reason::circuit_open,          Reason::circuit_half_open_probe_limit,
-    Reason::rate_limited,       Reason::bulkhead_full,         Reason::shed_load,
-    Reason::concurrency_limit};
+inline constexpr Reason kStopReasons[] = {Reason::pushback,
+                                          Reason::http_non_idempotent,
+                                          Reason::body_not_replayable,
+                                          Reason::attempts_exhausted,
+                                          Reason::deadline_insufficient,
+                                          Reason::retry_after_too_long,
+                                          Reason::budget_denied,
+                                          Reason::circuit_open,
+                                          Reason::circuit_half_open_probe_limit,
+                                          Reason::rate_limited,
+                                          Reason::bulkhead_full,
+                                          Reason::shed_load,
+                                          Reason::concurrency_limit,
+                                          Reason::pool_full};
 
 inline constexpr Reason kBulkheadReasons[] = {Reason::bulkhead_full, Reason::shed_load, Reason::bulkhead_queue_timeout};
 

@@ -86,8 +86,8 @@ inline constexpr std::size_t kCodeClasses = 4;  // 2xx..5xx
 inline constexpr std::size_t kDirections = 4;
 enum class Direction : std::uint8_t { downstream_in, downstream_out, upstream_in, upstream_out };
 /// What a request may wait for before it is sent; the values of a label, with the names of exchange::Part.
-enum class Queue : std::uint8_t { cache, rate_limit, bulkhead, adaptive_limit };
-inline constexpr std::size_t kQueues = 4;
+enum class Queue : std::uint8_t { cache, rate_limit, bulkhead, adaptive_limit, pool };
+inline constexpr std::size_t kQueues = 5;
 enum class HedgeResult : std::uint8_t { won, lost, suppressed, failed };
 inline constexpr std::size_t kHedgeResults = 4;
 enum class RateLimitResult : std::uint8_t { allow, deny, would_deny };

@@ -16,7 +16,7 @@ constexpr auto kAllCacheResults = enumerators<CacheShown, exchange::kCacheShown>
 constexpr auto kAllPriorities = enumerators<Priority, kPriorities>();
 
 constexpr std::string_view kHedgeResultNames[kHedgeResults] = {"won", "lost", "suppressed", "failed"};
-constexpr std::string_view kQueueNames[kQueues] = {"cache", "rate_limit", "bulkhead", "adaptive_limit"};
+constexpr std::string_view kQueueNames[kQueues] = {"cache", "rate_limit", "bulkhead", "adaptive_limit", "pool"};
 constexpr std::string_view kChaosKindNames[kChaosKinds] = {"delay", "status", "reset", "truncate"};
 constexpr std::string_view kRateLimitResultNames[kRateLimitResults] = {"allow", "deny", "would_deny"};
 

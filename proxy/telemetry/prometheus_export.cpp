@@ -308,6 +308,18 @@ void add_certificates(Scrape& scrape, const GaugeSources& sources) {
   }
 }
 
+void add_upstream_levels(Scrape& scrape, const GaugeSources& sources) {
+  if (!sources.upstreams) return;
+  Family pending = scrape.gauge("upstream_pending", "Requests that wait for a connection to an upstream.");
+  Family panic = scrape.gauge("upstream_panic", "Whether all endpoints of an upstream are used as none is usable.");
+  Family ejections = scrape.counter("outlier_ejections_total", "Endpoints put out of service by their failures.");
+  for (const UpstreamLevels& level : sources.upstreams()) {
+    pending.add({{"upstream", level.upstream}}, level.pending);
+    panic.add({{"upstream", level.upstream}}, level.panic ? 1.0 : 0.0);
+    if (level.ejections) ejections.add({{"upstream", level.upstream}}, *level.ejections);
+  }
+}
+
 void add_by_kind(Family family, const std::function<std::vector<KindValue>()>& source) {
   for (const KindValue& entry : source()) family.add({{"kind", entry.kind}}, entry.value);
 }
@@ -367,6 +379,7 @@ std::vector<MetricFamily> PrometheusExport::Collect() const {
   add_endpoints(scrape, sources_);
   add_health_checks(scrape, sources_);
   add_certificates(scrape, sources_);
+  add_upstream_levels(scrape, sources_);
   if (sources_.policies) add_policy_levels(scrape, sources_.policies(), transitions_);
   if (sources_.buffer_bytes) {
     add_by_kind(scrape.gauge("buffer_bytes", "Memory held in buffers."), sources_.buffer_bytes);

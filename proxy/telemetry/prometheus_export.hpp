@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,13 @@ struct CertificateLevels {
   double expires_unix_seconds = 0;
 };
 
+struct UpstreamLevels {
+  std::string upstream;
+  std::uint32_t pending = 0;               // who waits for a connection
+  bool panic = false;                      // no endpoint is usable, so all are used
+  std::optional<std::uint64_t> ejections;  // so far; nullopt: failures eject nobody
+};
+
 struct KindValue {
   std::string kind;
   double value = 0;
@@ -70,6 +78,7 @@ struct GaugeSources {
   std::function<std::vector<EndpointLevels>()> endpoints = {};
   std::function<std::vector<HealthCheckTotals>()> health_checks = {};
   std::function<std::vector<CertificateLevels>()> certificates = {};
+  std::function<std::vector<UpstreamLevels>()> upstreams = {};
   std::function<PolicyLevels()> policies = {};
   std::function<std::vector<KindValue>()> buffer_bytes = {};
   std::function<std::vector<KindValue>()> dropped = {};  // log

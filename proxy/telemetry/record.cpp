@@ -52,6 +52,7 @@ void record_waits(const exchange::Waits& waits, PolicyRow& policy) noexcept {
   if (waits.rate_limit > Nanos{0}) policy.queue_wait[at(Queue::rate_limit)].observe(waits.rate_limit);
   if (waits.bulkhead > Nanos{0}) policy.queue_wait[at(Queue::bulkhead)].observe(waits.bulkhead);
   if (waits.adaptive_limit > Nanos{0}) policy.queue_wait[at(Queue::adaptive_limit)].observe(waits.adaptive_limit);
+  if (waits.pool > Nanos{0}) policy.queue_wait[at(Queue::pool)].observe(waits.pool);
 }
 
 // ---- attempts ---------------------------------------------------------------------------------

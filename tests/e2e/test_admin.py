@@ -10,7 +10,8 @@ from upstream import OK, Answer, unavailable
 # Families that exist from the start, before any request.
 FAMILIES = ("requests_total", "request_duration_seconds", "requests_in_flight", "attempts_total",
             "attempt_duration_seconds", "retries_suppressed_total", "budget_decisions_total", "upstream_connections",
-            "upstream_connects_total", "upstream_endpoints", "draining", "downstream_connections",
+            "upstream_connects_total", "upstream_endpoints", "upstream_pending",
+            "upstream_panic", "draining", "downstream_connections",
             "downstream_connections_total", "bytes_total", "deadline_exceeded_total", "buffer_bytes",
             "dropped_total", "config_generation",
             "config_last_reload_success", "config_last_reload_timestamp_seconds", "config_reloads_total", "build_info")

@@ -25,7 +25,7 @@ policies:
     retry:
       max_attempts: 3
 """
-UNSUPPORTED = ("tls", "dns", "health_check", "outlier_detection", "panic", "max_connections", "max_pending")
+UNSUPPORTED = ("tls", "dns", "health_check")
 CONFIG = os.path.join(REPOSITORY, "config")
 EXAMPLES = sorted(glob.glob(os.path.join(CONFIG, "*.yaml")) + glob.glob(os.path.join(CONFIG, "examples", "*.yaml")))
 

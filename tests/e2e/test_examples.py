@@ -373,5 +373,36 @@ class Timeouts(Example):
         self.assertEqual(timeline["deadline_ms"], 5000)
 
 
+class Endpoints(Example):
+    def test_requests_of_one_customer_stay_together(self):
+        rig = self.example("endpoints")
+        client = rig.client()
+
+        def home(customer):
+            response = client.fetch("GET", "/sessions/1", [("X-Customer", customer)])
+            return rig.timeline(response)["attempts"][0]["endpoint"]
+        homes = {str(i): home(str(i)) for i in range(20)}
+        self.assertEqual(len(set(homes.values())), 2)
+        self.assertEqual({customer: home(customer) for customer in homes}, homes)
+
+    def test_a_small_service_has_two_requests_and_one_that_waits(self):
+        release, script = self.holding()
+        rig = self.example("endpoints", {THIRD: script})
+        clients = self.held(rig, "/reports/held", 2)
+        clients.append(rig.client().ask("GET", "/reports/waits"))
+        self.becomes(lambda: rig.metric("upstream_pending", upstream="reports"), 1)
+        self.assertEqual(self.refusal(rig.fetch("GET", "/reports/more")), (503, "pool_full"))
+        release.set()
+        self.assertEqual([client.response().status for client in clients], [200] * 3)
+
+    def test_an_endpoint_that_fails_is_left_alone(self):
+        rig = self.example("endpoints", {"9004": failing})
+        bad, client = rig.ups[3], rig.client()
+        while len(bad.heads) < 3:
+            client.fetch("GET", "/fleet")
+        self.assertEqual([client.fetch("GET", "/fleet").status for _ in range(20)], [200] * 20)
+        self.assertEqual(len(bad.heads), 3)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -132,6 +132,15 @@ policy::AdaptiveThrottleConfig draw_throttle(Bytes& bytes) {
   return throttle;
 }
 
+policy::OutlierConfig draw_outlier(Bytes& bytes) {
+  policy::OutlierConfig outlier;
+  outlier.consecutive_failures = 1 + bytes.up_to(3);
+  outlier.base_ejection = std::max(bytes.one_of(kTimes), Nanos{10ms});
+  outlier.max_ejection = std::max(bytes.one_of(kTimes), outlier.base_ejection);
+  outlier.max_ejected = bytes.up_to(2) / 2.0;
+  return outlier;
+}
+
 policy::AdaptiveLimitConfig draw_adaptive(Bytes& bytes) {
   policy::AdaptiveLimitConfig limit;
   limit.algorithm = bytes.value<policy::AdaptiveLimitConfig::Algorithm>(2);
@@ -253,7 +262,7 @@ std::string outside(const char* what, std::uint32_t counted, std::uint32_t least
 DrawnNumbers::DrawnNumbers(Bytes& bytes)
     : policy(draw_policy(bytes)),
       endpoints(bytes.up_to(3)),
-      balance(bytes.value<policy::Balance>(2)),
+      balance(bytes.value<policy::Balance>(4)),
       connect_timeout(bytes.one_of(kShort)),
       classifier(draw_classifier(bytes)),
       budget(perhaps(bytes, draw_budget)),
@@ -268,13 +277,17 @@ DrawnNumbers::DrawnNumbers(Bytes& bytes)
       fallback(perhaps(bytes, draw_fallback)),
       cache(perhaps(bytes, draw_cache)),
       chaos(perhaps(bytes, draw_chaos)),
-      observes(bytes.up_to(7) == 1) {}
+      observes(bytes.up_to(7) == 1),
+      max_connections(bytes.up_to(3)),
+      max_pending(bytes.up_to(2)),
+      outlier(perhaps(bytes, draw_outlier)) {}
 
 DrawnPlan::DrawnPlan(Bytes& bytes, Wakeups& wakeups) : numbers_(bytes) {
   plan_.policy = &numbers_.policy;
   plan_.upstream = &upstream_;
   if (!numbers_.classifier.empty()) plan_.classifier = &numbers_.classifier;
   refer_to_endpoints();
+  refer_to_pool(wakeups);
   refer_to_budgets();
   refer_to_hedge();
   refer_to_circuits();
@@ -294,6 +307,17 @@ void DrawnPlan::refer_to_endpoints() {
   upstream_ = {
       .name = "up", .balance = numbers_.balance, .connect_timeout = numbers_.connect_timeout, .endpoints = &set_};
   ledger_.emplace(numbers_.endpoints);
+}
+
+void DrawnPlan::refer_to_pool(Wakeups& wakeups) {
+  upstream_.outlier = numbers_.outlier ? &*numbers_.outlier : nullptr;
+  upstream_.ejections = &ejections_;
+  if (numbers_.max_connections == 0) return;
+  slots_.emplace(wakeups);
+  upstream_.max_connections = numbers_.max_connections;
+  upstream_.max_pending = numbers_.max_pending;
+  upstream_.slots = &*slots_;
+  for (const policy::Endpoint& endpoint : set_.endpoints) endpoint.state->slots = &*slots_;
 }
 
 void DrawnPlan::refer_to_budgets() {
@@ -389,6 +413,7 @@ void DrawnPlan::refer_to_chaos() {
 
 void DrawnPlan::tick(TimePoint now, Rng& rng) {
   for (const Circuit& circuit : circuits_) circuit.state->tick(*circuit.config, now, rng);
+  if (slots_) slots_->offer(set_, now);
 }
 
 void DrawnPlan::disturb(Bytes& bytes, TimePoint now, Rng& rng) {
@@ -410,6 +435,9 @@ void DrawnPlan::end_forcing() {
 /// Limits that count attempts know those under way, and those that count requests the ones let in; beside them only
 /// what requests hold that wait for something else. Who only observes goes on without a place where there was none.
 std::string DrawnPlan::compare(const Held& held) {
+  for (const policy::Endpoint& endpoint : set_.endpoints) {
+    if (endpoint.state->in_flight > upstream_.max_connections) return "I4 more connections are in use than may be";
+  }
   std::string difference = ledger_->compare(set_);
   if (!difference.empty()) return "I4 " + difference;
   for (const exchange::BulkheadRef& each : plan_.bulkheads) {
@@ -454,6 +482,7 @@ std::string DrawnPlan::compare_adaptive(const Held& held) {
 }
 
 std::string DrawnPlan::at_rest(TimePoint now) {
+  if (slots_ && slots_->queued() != 0) return "I4 somebody waits for a connection at rest";
   for (const policy::Endpoint& endpoint : set_.endpoints) {
     if (endpoint.state->in_flight != 0) return "I4 an endpoint counts attempts at rest";
   }

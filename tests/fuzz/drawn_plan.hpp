@@ -48,6 +48,9 @@ struct DrawnNumbers {
   std::optional<policy::CacheConfig> cache;
   std::optional<policy::ChaosConfig> chaos;
   bool observes;
+  std::uint32_t max_connections;  // 0: as many as there may be
+  std::uint32_t max_pending;
+  std::optional<policy::OutlierConfig> outlier;
 };
 
 /// The memory of a cache: little of it, and counted.
@@ -98,6 +101,7 @@ class DrawnPlan {
 
  private:
   void refer_to_endpoints();
+  void refer_to_pool(Wakeups& wakeups);
   void refer_to_budgets();
   void refer_to_hedge();
   void refer_to_circuits();
@@ -109,6 +113,8 @@ class DrawnPlan {
   std::string compare_adaptive(const Held& held);
 
   DrawnNumbers numbers_;
+  std::optional<policy::ConnectionSlots> slots_;
+  policy::OutlierDetection ejections_;
   std::unique_ptr<policy::EndpointState[]> endpoint_states_;
   policy::EndpointSet set_;
   exchange::Upstream upstream_;

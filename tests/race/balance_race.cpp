@@ -26,7 +26,8 @@ TEST_SUITE("race") {
       std::optional<EndpointId> previous;
       for (int i = 0; i < 20'000; ++i) {
         const Balance balance = i % 2 == 0 ? Balance::least_request : Balance::round_robin;
-        const EndpointId chosen = *choose(set, balance, previous, cursor, rng);
+        const EndpointId chosen = *choose(set, {.balance = balance, .avoided = previous, .key = {}}, cursor, rng,
+                                          [](EndpointId) { return true; });
         EndpointPermit permit = states[index(chosen)].enter();
         if (i % 5 == 0) {
           held.push_back(std::move(permit));

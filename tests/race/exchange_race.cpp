@@ -69,6 +69,11 @@ struct Guarded : Shared {
     plan.rate_limits.push_back({{.name = "r", .config = &rate_config, .state = &rate}});
     plan.throttle = {.name = "t", .config = &throttle_config, .state = &throttle};
     plan.adaptive_limit = {.name = "a", .config = &adaptive_config, .state = &adaptive};
+    upstream.max_connections = 1;
+    upstream.slots = &slots;
+    upstream.outlier = &outlier_config;
+    upstream.ejections = &ejections;
+    for (policy::EndpointState& state : states) state.slots = &slots;
   }
 
   Unheard wakeups;
@@ -82,6 +87,9 @@ struct Guarded : Shared {
   policy::AdaptiveThrottle throttle{throttle_config};
   policy::AdaptiveLimitConfig adaptive_config{.initial = 3, .min = 2, .max = 4};
   policy::AdaptiveLimit adaptive{adaptive_config, wakeups, kThreads};
+  policy::ConnectionSlots slots{wakeups};
+  policy::OutlierConfig outlier_config{.base_ejection = 20ms, .max_ejection = 100ms};
+  policy::OutlierDetection ejections;
 };
 
 struct Run {

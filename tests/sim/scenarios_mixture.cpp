@@ -192,6 +192,18 @@ Numbers some_numbers(Rng& rng) {
   if (rng.below(3) == 0) numbers.adaptive = some_adaptive_limit(rng);
   if (rng.below(3) == 0) numbers.throttle.emplace().minimum_calls = 1 + pick_below(rng, 50);
   if (rng.below(3) == 0) numbers.classifier = some_classifier(rng);
+  if (rng.below(4) == 0) numbers.balance = policy::Balance::random;
+  if (rng.below(2) == 0) {
+    numbers.max_connections = 1 + pick_below(rng, 5);
+    numbers.max_pending = pick_below(rng, 10);
+  }
+  if (rng.below(2) == 0) {
+    numbers.outlier.emplace();
+    numbers.outlier->consecutive_failures = 1 + pick_below(rng, 4);
+    numbers.outlier->base_ejection = pick(rng, 20ms, 500ms);
+    numbers.outlier->max_ejection = 1s;
+    numbers.outlier->max_ejected = pick(rng, 0, 1);
+  }
   return numbers;
 }
 
@@ -206,6 +218,7 @@ void change(Rng& rng, Numbers& numbers, std::size_t endpoints) {
     numbers.adaptive->min = 1 + pick_below(rng, 5);
     numbers.adaptive->max = numbers.adaptive->min + pick_below(rng, 50);
   }
+  if (numbers.max_pending != 0) numbers.max_connections = 1 + pick_below(rng, 5);
   numbers.endpoints = 1 + rng.below(endpoints);
 }
 

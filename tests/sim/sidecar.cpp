@@ -132,7 +132,10 @@ Sidecar::Sidecar(World& world, Invariants& invariants, const Setup& setup, bool 
   for (std::size_t i = 0; i < setup.endpoints.size(); ++i) {
     const ModelEndpoint& model = setup.endpoints[i];
     endpoints_.push_back(std::make_unique<ModelUpstream>(world, model.usual, model.phases, setup.workers));
-    all_.endpoints.push_back({.address = "e" + std::to_string(i), .weight = model.weight, .state = &states_[i]});
+    const std::string address = "e" + std::to_string(i);
+    states_[i].slots = &slots_;
+    all_.endpoints.push_back(
+        {.address = address, .weight = model.weight, .state = &states_[i], .hash = policy::balance_hash(address)});
   }
   ledger_.add(budget_, setup.numbers.budget);
   load(setup.numbers);
@@ -143,7 +146,7 @@ Sidecar::Sidecar(World& world, Invariants& invariants, const Setup& setup, bool 
     world_.after(command.at, [this, what = command.what] { policies_.obey(what); });
   }
   ticks_until_ = world.now() + setup.traffic.length + std::chrono::seconds{30};
-  if (!setup.numbers.circuits.empty()) tick_states();
+  if (!setup.numbers.circuits.empty() || setup.numbers.outlier) tick_states();
   if (setup.drain_at > Nanos{0}) world_.after(setup.drain_at, [this] { drain(); });
 }
 
@@ -162,6 +165,13 @@ void Sidecar::load(const Numbers& numbers) {
   for (const policy::Endpoint& endpoint : next.set.endpoints) next.set.total_weight += endpoint.weight;
   next.upstream = {
       .name = "up", .balance = numbers.balance, .connect_timeout = numbers.connect_timeout, .endpoints = &next.set};
+  next.upstream.max_connections = numbers.max_connections;
+  next.upstream.max_pending = numbers.max_pending;
+  next.upstream.slots = &slots_;
+  next.upstream.outlier = next.numbers.outlier ? &*next.numbers.outlier : nullptr;
+  next.upstream.ejections = &ejections_;
+  most_connections_ = std::max(most_connections_, numbers.max_connections);
+  slots_.offer(next.set, world_.now());
   next.plan.policy = &next.numbers.policy;
   next.plan.upstream = &next.upstream;
   next.plan.generation = plans_.size();
@@ -200,6 +210,7 @@ void Sidecar::wake(const Ticket& ticket) noexcept {
 /// What the control thread does every ten milliseconds, for as long as there is anything to serve.
 void Sidecar::tick_states() {
   policies_.tick(plans_.back().numbers, world_.now(), rng_);
+  slots_.offer(plans_.back().set, world_.now());
   if (world_.now() < ticks_until_) world_.after(std::chrono::milliseconds{10}, [this] { tick_states(); });
 }
 
@@ -218,12 +229,16 @@ void Sidecar::observe() {
 }
 
 std::string Sidecar::compare() const {
+  for (const policy::Endpoint& endpoint : all_.endpoints) {
+    if (endpoint.state->in_flight > most_connections_) return "I4 an endpoint has more connections in use than it may";
+  }
   const std::string difference = ledger_.compare(all_);
   return difference.empty() ? policies_.over_limit() : "I4 " + difference;
 }
 
 void Sidecar::at_rest() {
   invariants_.at_rest();
+  if (slots_.queued() != 0) invariants_.broken(0, "I4 somebody waits for a connection at rest");
   for (std::size_t i = 0; i < all_.endpoints.size(); ++i) {
     if (states_[i].in_flight != 0) invariants_.broken(0, "I4 an endpoint counts attempts at rest");
   }

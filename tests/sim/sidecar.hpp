@@ -6,6 +6,7 @@
 #pragma once
 
 #include <deque>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,6 +37,9 @@ struct Numbers {
   std::optional<policy::AdaptiveLimitConfig> adaptive;
   std::optional<policy::AdaptiveThrottleConfig> throttle;
   policy::Classifier classifier;  // empty: the built-in one
+  std::int64_t max_connections = std::numeric_limits<std::int64_t>::max();
+  std::uint32_t max_pending = 0;
+  std::optional<policy::OutlierConfig> outlier;
 };
 
 struct ModelEndpoint {
@@ -150,6 +154,9 @@ class Sidecar final : private Wakeups {
   bool replay_;
   std::vector<std::uint32_t> weights_;
   std::vector<std::unique_ptr<ModelUpstream>> endpoints_;
+  policy::ConnectionSlots slots_{*this};
+  policy::OutlierDetection ejections_;
+  std::int64_t most_connections_ = 0;  // that were ever allowed to one endpoint
   std::unique_ptr<policy::EndpointState[]> states_;
   policy::Budget budget_;
   States policies_;

@@ -48,6 +48,8 @@ bool is_stop_reason(Reason why) {
     case Reason::circuit_half_open_probe_limit:
     case Reason::budget_denied:
     case Reason::rate_limited:
+    case Reason::pool_full:
+    case Reason::no_healthy_endpoint:
     case Reason::bulkhead_full:
     case Reason::shed_load:
     case Reason::concurrency_limit: return true;
@@ -199,8 +201,10 @@ void ExchangeCheck::take(const ResponseHead& fact) {
 }
 
 void ExchangeCheck::take(const HeldState& fact) {
-  if (!fact.lost || index(fact.id) >= attempts_.size()) return;
+  if (index(fact.id) >= attempts_.size()) return;
   Attempt& attempt = attempts_[index(fact.id)];
+  if (attempt.state == State::held) vacate(attempt);
+  if (!fact.lost) return;
   if (attempt.state == State::held) attempt.state = State::over;
   if (attempt.state == State::relaying) over(attempt, Reason::response_committed);
 }
@@ -356,6 +360,7 @@ void ExchangeCheck::perform(const DropHeld& order) {
     return broken("a response is dropped that is not held");
   }
   attempts_[index(order.id)].state = State::over;
+  vacate(attempts_[index(order.id)]);
 }
 
 void ExchangeCheck::perform(const RelayInterim& order) {
@@ -437,7 +442,7 @@ void ExchangeCheck::check_end() {
   require(timeline_.outcome == outcome_of(timeline_.reason) || replaced_, "I9 reason and outcome disagree");
   if (answered()) require(timeline_.status == status_, "I9 the status is not what the client got");
   const Waits& waits = timeline_.waits;
-  require(timeline_.queued == waits.cache + waits.rate_limit + waits.bulkhead + waits.adaptive_limit,
+  require(timeline_.queued == waits.cache + waits.rate_limit + waits.bulkhead + waits.adaptive_limit + waits.pool,
           "I9 waits do not add up");
   require(timeline_.queued <= timeline_.duration, "I9 it waited longer than it took");
   require(std::string_view{"DUP-"}.find(timeline_.who) != std::string_view::npos, "I9 nobody can have ended it");
@@ -521,6 +526,7 @@ ExchangeCheck::Attempt* ExchangeCheck::live(AttemptId id) {
 
 void ExchangeCheck::over(Attempt& attempt, std::optional<Reason> reason) {
   settle(attempt, reason);
+  vacate(attempt);
   attempt.state = State::over;
 }
 
@@ -530,8 +536,12 @@ void ExchangeCheck::settle(Attempt& attempt, std::optional<Reason> reason) {
   give_back(attempt);
 }
 
-void ExchangeCheck::give_back(Attempt& attempt) {
+/// It has no connection any more.
+void ExchangeCheck::vacate(Attempt& attempt) {
   if (std::exchange(attempt.placed, false)) ledger_.attempt_over(attempt.endpoint);
+}
+
+void ExchangeCheck::give_back(Attempt& attempt) {
   if (const auto* budget = std::exchange(attempt.extra, nullptr)) ledger_.of(*budget).extra_over();
 }
 

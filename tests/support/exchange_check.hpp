@@ -38,7 +38,8 @@ class ExchangeCheck {
   std::size_t live_attempts() const;
   /// Those that have their permits; a response that was kept has not, even when it is relayed.
   std::size_t placed_attempts() const {
-    return static_cast<std::size_t>(std::ranges::count_if(attempts_, &Attempt::placed));
+    const auto holds = [](const Attempt& attempt) { return attempt.placed && !attempt.settled; };
+    return static_cast<std::size_t>(std::ranges::count_if(attempts_, holds));
   }
   /// By an injected fault: no edge has heard of that attempt.
   bool kept_back(exchange::AttemptId id) const {
@@ -61,7 +62,7 @@ class ExchangeCheck {
     policy::EndpointId endpoint{};
     const policy::Budget* extra = nullptr;  // whose permit it holds
     TimePoint started{};
-    bool placed = true;      // counts on its endpoint
+    bool placed = true;      // has a connection, and counts on its endpoint
     bool settled = false;    // how it ended is fixed
     bool success = false;    // by its answer, as the policy classifies it
     bool noted = false;      // its end stood in the timeline
@@ -132,6 +133,7 @@ class ExchangeCheck {
   void over(Attempt& attempt, std::optional<Reason> reason);
   void settle(Attempt& attempt, std::optional<Reason> reason);
   void give_back(Attempt& attempt);
+  void vacate(Attempt& attempt);
   void enter_loop();
   void leave_loop();
   std::vector<exchange::BudgetRef> budgets() const;

@@ -82,6 +82,8 @@ struct Given {
   std::optional<policy::ChaosConfig> chaos_config;
   bool only_observes = false;
   std::optional<policy::AdaptiveThrottleConfig> throttle;
+  std::optional<policy::OutlierConfig> outlier_config;
+  bool few_connections = false;
   double budget_cost = 1;
   std::size_t endpoint_count = 2;
 
@@ -158,6 +160,20 @@ struct Given {
     throttle->failure_rate = 0;
     return *this;
   }
+  /// So many connections to each endpoint, and a queue of so many for one.
+  Given& connections(std::int64_t limit, std::uint32_t pending = 0) {
+    upstream.max_connections = limit;
+    upstream.max_pending = pending;
+    few_connections = true;
+    return *this;
+  }
+  /// Ejects after so many failures in a row, for ten seconds at the most.
+  Given& outlier(std::uint32_t failures) {
+    outlier_config.emplace();
+    outlier_config->consecutive_failures = failures;
+    outlier_config->base_ejection = outlier_config->max_ejection = 10s;
+    return *this;
+  }
   Given& priority(Priority priority) { return facts.priority = priority, *this; }
   Given& hedge_method(std::string method) { return hedge_config->methods.push_back(std::move(method)), *this; }
   Given& hedge_budget(const policy::BudgetConfig& config) { return hedge_budget_config = config, *this; }
@@ -230,6 +246,12 @@ class Script {
       ++set_.total_weight;
     }
     given_.upstream.endpoints = &set_;
+    if (given_.few_connections) {
+      given_.upstream.slots = &slots_;
+      for (std::size_t i = 0; i < given.endpoint_count; ++i) states_[i].slots = &slots_;
+    }
+    if (given_.outlier_config) given_.upstream.outlier = &*given_.outlier_config;
+    given_.upstream.ejections = &ejections_;
     local_.cursors.resize(2);
     plan_.policy = &given_.policy;
     if (given_.own_status) {
@@ -314,6 +336,7 @@ class Script {
   ~Script() {
     if (!exchange_->finished()) return;
     CHECK(in_flight() == 0);
+    CHECK(slots_.queued() == 0);
     CHECK(extras() == 0);
     CHECK(requests_in_loop() == 0);
     for (const auto& bulkhead : bulkheads_) CHECK((bulkhead->in_flight() == 0 && bulkhead->queued() == 0));
@@ -383,6 +406,14 @@ class Script {
   policy::Budget& hedge_budget() { return *hedge_budget_; }
   policy::CircuitBreaker& circuit(std::size_t index = 0) { return *circuits_[index]; }
   policy::HedgeTrigger& trigger() { return *trigger_; }
+  policy::EndpointState& endpoint(std::size_t index) { return states_[index]; }
+  policy::ConnectionSlots& slots() { return slots_; }
+  std::uint64_t ejections() const { return ejections_.ejections(); }
+  bool ejected(std::size_t index, Nanos when) const { return policy::is_ejected(states_[index], kStart + when); }
+  /// Takes a connection as another request would.
+  policy::EndpointPermit take_connection(std::size_t index) {
+    return states_[index].try_enter(given_.upstream.max_connections);
+  }
   policy::Bulkhead& bulkhead(std::size_t index = 0) { return *bulkheads_[index]; }
   policy::RateLimit& rate_limit(std::size_t index = 0) { return *rate_limits_[index]; }
   policy::AdaptiveLimit& adaptive() { return *adaptive_; }
@@ -501,6 +532,8 @@ class Script {
     std::vector<Ticket> tickets;
   };
   Woken wakeups_;
+  policy::ConnectionSlots slots_{wakeups_};
+  policy::OutlierDetection ejections_;
   /// As much as is asked for.
   struct Memory final : policy::CacheMemory {
     bool take(std::uint64_t) noexcept override { return true; }

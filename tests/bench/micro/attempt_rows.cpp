@@ -106,8 +106,8 @@ void add_choices(Bench& bench) {
   };
   const auto choosing = std::make_shared<Choosing>();
   bench.row("endpoint of 3, least_request", [choosing](Turn turn) {
-    keep(choose(choosing->set, Balance::least_request, std::nullopt, choosing->cursors[turn.worker].value,
-                choosing->rngs[turn.worker].value));
+    keep(choose(choosing->set, {}, choosing->cursors[turn.worker].value, choosing->rngs[turn.worker].value,
+                [](EndpointId) { return true; }));
   });
 }
 

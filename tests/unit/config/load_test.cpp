@@ -170,9 +170,6 @@ TEST_SUITE("config") {
       REQUIRE(lines.size() == 1);
       CHECK(lines[0].find(" error: " + path + ": not supported yet") != std::string::npos);
     };
-    for (const std::string key : {"outlier_detection", "panic", "max_connections", "max_pending"}) {
-      refuses({"", ", " + key + ": {}", "", ""}, "upstreams.up." + key);
-    }
     for (const std::string key : {"upgrade", "tunnel_idle_timeout"}) {
       refuses({"", "", ", " + key + ": {}", ""}, "routes[0]." + key);
     }
@@ -182,16 +179,49 @@ TEST_SUITE("config") {
     refuses({"", "", "", "telemetry: {traces: {}}\n"}, "telemetry.traces");
   }
 
-  TEST_CASE("values that this version does not do are refused by name") {
-    CHECK(findings(Sample{"", ", balance: random", "", ""}.text()) ==
-          Lines{"t.yaml:5:45: error: upstreams.up.balance: random is not supported yet"});
-    CHECK(findings(Sample{"", ", balance: {hash: client_ip}", "", ""}.text()) ==
-          Lines{"t.yaml:5:45: error: upstreams.up.balance: hash is not supported yet"});
-    CHECK(findings(Sample{"", ", balance: least_requests", "", ""}.text()) ==
-          Lines{"t.yaml:5:45: error: upstreams.up.balance: must be least_request or round_robin, got "
-                "\"least_requests\" (did you mean \"least_request\"?)"});
+  TEST_CASE("the admin API has a TCP address") {
     CHECK(findings_in("admin: {listen: 'unix:/run/a.sock'}\n") ==
           Lines{"t.yaml:8:17: error: admin.listen: must be host:port: the admin API listens on TCP (127.0.0.1:9901)"});
+  }
+
+  TEST_CASE("endpoints are balanced by a word, or by hash of something that a request has") {
+    const auto balance_of = [](const std::string& text) {
+      const LoadResult result = load(Sample{"", ", balance: " + text, "", ""}.text());
+      REQUIRE(result.ok());
+      return result.config.upstreams[0];
+    };
+    CHECK(balance_of("random").balance == policy::Balance::random);
+    CHECK(balance_of("{hash: client_ip}").balance == policy::Balance::hash);
+    CHECK(balance_of("{hash: client_ip}").hash.client_ip);
+    CHECK(balance_of("{hash: {header: X-Customer}}").hash.header == "X-Customer");
+    const std::string wrong = "t.yaml:5:45: error: upstreams.up.balance: must be ";
+    const std::string words = "least_request, round_robin, random or {hash: client_ip} or {hash: {header: NAME}}";
+    CHECK(findings(Sample{"", ", balance: least_requests", "", ""}.text()) ==
+          Lines{wrong + words + ", got \"least_requests\" (did you mean \"least_request\"?)"});
+    CHECK(findings(Sample{"", ", balance: hash", "", ""}.text()) == Lines{wrong + words + ", got \"hash\""});
+    for (const std::string other : {"[hash]", "{}", "{header: a}"}) {
+      const Lines lines = findings(Sample{"", ", balance: " + other, "", ""}.text());
+      REQUIRE(lines.size() == 1);
+      CHECK(lines[0].starts_with(wrong + words + ", got a "));
+    }
+    CHECK(findings(Sample{"", ", balance: {hash: path}", "", ""}.text()) ==
+          Lines{"t.yaml:5:52: error: upstreams.up.balance.hash: must be client_ip or {header: NAME}, got \"path\""});
+    CHECK(findings(Sample{"", ", balance: {hash: {header: 'a b'}}", "", ""}.text()).size() == 1);
+    CHECK(findings(Sample{"", ", balance: {hash: {}}", "", ""}.text()).size() == 1);
+  }
+
+  TEST_CASE("an ejection's limit is not below what it begins with") {
+    const auto lines = [](const std::string& block) {
+      return findings(Sample{"", ", outlier_detection: " + block, "", ""}.text());
+    };
+    CHECK(lines("{}").empty());
+    CHECK(lines("{base_ejection: 5m, max_ejection: 5m}").empty());
+    REQUIRE(lines("{base_ejection: 10m}").size() == 1);
+    CHECK(
+        lines("{base_ejection: 10m}")[0].ends_with("upstreams.up.outlier_detection.base_ejection: max_ejection (5m) "
+                                                   "must not be below base_ejection (10m)"));
+    CHECK(lines("{max_ejection: 10s}")[0].find("outlier_detection.max_ejection: max_ejection (10s)") !=
+          std::string::npos);
   }
 
   TEST_CASE("the admin address is of this host only") {

@@ -108,6 +108,21 @@ TEST_SUITE("config") {
     CHECK(registry.endpoint("up", "127.0.0.1:1")->in_flight == 0);
   }
 
+  TEST_CASE("who waits for an upstream is found by its endpoints for as long as there is one") {
+    StateRegistry registry(1);
+    std::shared_ptr<UpstreamState> upstream = registry.upstream("up");
+    CHECK(registry.upstream("up") == upstream);
+    CHECK(registry.upstream("other") != upstream);
+    auto endpoint = registry.endpoint("up", "127.0.0.1:1");
+    CHECK(endpoint->slots == &upstream->slots);
+    const std::weak_ptr<UpstreamState> watch = upstream;
+    upstream.reset();
+    CHECK_FALSE(watch.expired());
+    CHECK(registry.endpoint("up", "127.0.0.1:2")->slots == endpoint->slots);
+    endpoint.reset();
+    CHECK(watch.expired());
+  }
+
   TEST_CASE("whatever has a state keeps it by name and kind while only numbers change") {
     StateRegistry registry(2);
     policy::CircuitConfig circuit;

@@ -104,8 +104,8 @@ TEST_SUITE("exchange") {
         bare.budget.earn(config);
         bare.budget.available(config, now);
         bare.budget.leave_loop(0);
-        policy::choose(bare.set, policy::Balance::least_request, policy::EndpointId{0}, bare.local.cursors[0],
-                       bare.local.rng);
+        policy::choose(bare.set, {.avoided = policy::EndpointId{0}, .key = {}}, bare.local.cursors[0], bare.local.rng,
+                       [](policy::EndpointId) { return true; });
         policy::backoff_delay({}, 3, 0ms, bare.local.rng);
       }
       CHECK(allocations() == before);

@@ -1,6 +1,11 @@
 #include "proxy/policy/balance.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
+#include <optional>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -14,12 +19,15 @@ namespace {
 struct Fleet {
   explicit Fleet(const std::vector<std::uint32_t>& weights) : states(new EndpointState[weights.size()]) {
     for (std::size_t i = 0; i < weights.size(); ++i) {
-      set.endpoints.push_back({.address = std::to_string(i), .weight = weights[i], .state = &states[i]});
+      const std::string address = std::to_string(i);
+      set.endpoints.push_back(
+          {.address = address, .weight = weights[i], .state = &states[i], .hash = balance_hash(address)});
       set.total_weight += weights[i];
     }
   }
   std::optional<EndpointId> next(Balance balance, std::optional<EndpointId> previous = std::nullopt) {
-    return choose(set, balance, previous, cursor, rng);
+    const auto may = [this](EndpointId id) { return !out.contains(id); };
+    return choose(set, {.balance = balance, .avoided = previous, .key = key}, cursor, rng, may);
   }
   std::vector<int> draw(int count, Balance balance, std::optional<EndpointId> previous = std::nullopt) {
     std::vector<int> drawn(set.endpoints.size());
@@ -29,6 +37,8 @@ struct Fleet {
 
   std::unique_ptr<EndpointState[]> states;
   EndpointSet set;
+  std::set<EndpointId> out;  // may not have it
+  std::optional<std::uint64_t> key;
   BalanceCursor cursor;
   Rng rng{11};
 };
@@ -124,7 +134,100 @@ TEST_SUITE("policy") {
     EndpointSet reloaded = fleet.set;
     std::swap(reloaded.endpoints[0], reloaded.endpoints[1]);
     for (int i = 0; i < 100; ++i) {
-      CHECK(choose(reloaded, Balance::least_request, std::nullopt, fleet.cursor, fleet.rng) == kFirst);
+      CHECK(choose(reloaded, {}, fleet.cursor, fleet.rng, [](EndpointId) { return true; }) == kFirst);
     }
+  }
+
+  TEST_CASE("random draws by weight and avoids the one before") {
+    Fleet fleet{{1, 2, 5}};
+    const std::vector<int> drawn = fleet.draw(80'000, Balance::random);
+    CHECK(drawn[0] == doctest::Approx(10'000).epsilon(0.05));
+    CHECK(drawn[1] == doctest::Approx(20'000).epsilon(0.05));
+    CHECK(drawn[2] == doctest::Approx(50'000).epsilon(0.05));
+    CHECK(fleet.draw(1000, Balance::random, kFirst)[0] == 0);
+  }
+
+  TEST_CASE("who may not have it is left out, and the others share by their weights") {
+    for (const Balance balance : {Balance::least_request, Balance::random, Balance::round_robin}) {
+      CAPTURE(static_cast<int>(balance));
+      Fleet fleet{{3, 1, 2}};
+      fleet.out = {kFirst};
+      const std::vector<int> drawn = fleet.draw(30'000, balance);
+      CHECK(drawn[0] == 0);
+      // Of two idle ones, which are compared each time, least_request takes the one with the greater weight.
+      if (balance != Balance::least_request) CHECK(drawn[1] == doctest::Approx(10'000).epsilon(0.05));
+      fleet.out = {kFirst, kSecond};
+      CHECK(fleet.draw(100, balance)[2] == 100);
+      CHECK(fleet.draw(100, balance, EndpointId{2})[2] == 100);  // avoided, and the only one
+      fleet.out = {kFirst, kSecond, EndpointId{2}};
+      CHECK(fleet.next(balance) == std::nullopt);
+      CHECK(fleet.next(balance, kSecond) == std::nullopt);
+    }
+  }
+
+  TEST_CASE("by hash a key has one endpoint, and keys are spread by weight") {
+    Fleet fleet{{1, 2, 5}};
+    std::vector<int> drawn(3);
+    for (std::uint64_t i = 0; i < 80'000; ++i) {
+      fleet.key = balance_hash("client-" + std::to_string(i));
+      const EndpointId chosen = *fleet.next(Balance::hash);
+      ++drawn.at(index(chosen));
+      if (i < 1000) CHECK(fleet.next(Balance::hash) == chosen);
+    }
+    CHECK(drawn[0] == doctest::Approx(10'000).epsilon(0.05));
+    CHECK(drawn[1] == doctest::Approx(20'000).epsilon(0.05));
+    CHECK(drawn[2] == doctest::Approx(50'000).epsilon(0.05));
+  }
+
+  TEST_CASE("an endpoint that goes takes only its own keys, and one that comes takes its share of all") {
+    constexpr int kKeys = 20'000;
+    Fleet ten{std::vector<std::uint32_t>(10, 1)};
+    Fleet eleven{std::vector<std::uint32_t>(11, 1)};
+    int moved = 0;
+    int moved_elsewhere = 0;
+    for (std::uint64_t i = 0; i < kKeys; ++i) {
+      ten.key = eleven.key = balance_hash(std::to_string(i));
+      const EndpointId before = *ten.next(Balance::hash);
+      const EndpointId after = *eleven.next(Balance::hash);
+      moved += before != after ? 1 : 0;
+      moved_elsewhere += before != after && after != EndpointId{10} ? 1 : 0;
+      ten.out = {EndpointId{3}};
+      if (before != EndpointId{3}) CHECK(ten.next(Balance::hash) == before);
+      ten.out = {};
+    }
+    CHECK(moved_elsewhere == 0);
+    CHECK(moved == doctest::Approx(kKeys / 11.0).epsilon(0.1));
+  }
+
+  TEST_CASE("by hash the order of endpoints in the set means nothing") {
+    Fleet fleet{{1, 1, 1}};
+    EndpointSet turned = fleet.set;
+    std::reverse(turned.endpoints.begin(), turned.endpoints.end());
+    for (std::uint64_t i = 0; i < 100; ++i) {
+      fleet.key = i;
+      const auto other = choose(turned, {.balance = Balance::hash, .avoided = {}, .key = i}, fleet.cursor, fleet.rng,
+                                [](EndpointId) { return true; });
+      CHECK(turned.endpoints[index(*other)].address == fleet.set.endpoints[index(*fleet.next(Balance::hash))].address);
+    }
+  }
+
+  TEST_CASE("by hash another attempt takes the next best, which is as even as the best") {
+    Fleet fleet{{1, 1, 1, 1}};
+    std::vector<int> seconds(4);
+    for (std::uint64_t i = 0; i < 12'000; ++i) {
+      fleet.key = balance_hash(std::to_string(i));
+      const EndpointId best = *fleet.next(Balance::hash);
+      const EndpointId second = *fleet.next(Balance::hash, best);
+      CHECK(second != best);
+      if (best == kFirst) ++seconds.at(index(second));
+    }
+    for (const std::size_t other : {1u, 2u, 3u}) CHECK(seconds[other] == doctest::Approx(1000).epsilon(0.15));
+  }
+
+  TEST_CASE("by hash without a key it is random") {
+    Fleet fleet{{1, 1}};
+    const std::vector<int> drawn = fleet.draw(1000, Balance::hash);
+    CHECK(drawn[0] > 400);
+    CHECK(drawn[1] > 400);
   }
 }

@@ -1,0 +1,247 @@
+#include <doctest/doctest.h>
+
+#include "tests/support/script.hpp"
+
+using namespace outrigger;
+using namespace outrigger::test;
+
+TEST_SUITE("exchange") {
+  TEST_CASE("an endpoint whose connections are all in use is passed over") {
+    Script script{Given{plain()}.connections(1)};
+    const auto other = script.take_connection(0);
+    for (int i = 0; i < 3; ++i) {
+      script.at(0ms, ready(), "start 0 primary e1");
+      script.send(0ms, 0);
+      script.at(1ms, head(0, 200), "relay 0");
+      script.finish(2ms);
+      script.again();
+    }
+    script.at(0ms, client_gone(), "");
+  }
+
+  TEST_CASE("with all connections in use and no room to wait a request is refused by the pool") {
+    Script script{Given{plain()}.connections(1)};
+    auto first = script.take_connection(0);
+    auto second = script.take_connection(1);
+    script.at(0ms, ready(), "reply 503 pool_full retry-after 1000");
+    script.decisions_are("0 pool pool_full");
+    script.finish(1ms);
+    script.ends("503 rejected pool_full P8 1");
+    first.release();
+    second.release();
+  }
+
+  TEST_CASE("a request waits for a connection until one is free, and its hedge clock starts then") {
+    Script script{Given{plain()}.connections(1, 1).hedge(50ms)};
+    auto first = script.take_connection(0);
+    auto second = script.take_connection(1);
+    script.at(0ms, ready(), "");
+    CHECK(script.slots().queued() == 1);
+    script.at(10ms, woken(), "");  // a stray one
+    second.release();
+    CHECK(script.woken() == 1);
+    script.at(30ms, woken(), "start 0 primary e1");
+    script.wakeup_is(80ms);
+    CHECK(script.timeline().queued == 30ms);
+    CHECK(script.timeline().waits.pool == 30ms);
+    script.send(30ms, 0);
+    script.at(40ms, head(0, 200), "relay 0");
+    script.finish(41ms);
+    first.release();
+  }
+
+  TEST_CASE("a wait for a connection ends with the deadline, with the client, and with the process") {
+    const auto waits = [](const auto& end) {
+      Script script{Given{plain()}.connections(1, 1).bulkhead(1).overall(100ms)};
+      auto first = script.take_connection(0);
+      auto second = script.take_connection(1);
+      script.at(0ms, ready(), "");
+      CHECK(script.bulkhead().in_flight() == 1);
+      script.wakeup_is(100ms);
+      end(script);
+      CHECK(script.slots().queued() == 0);
+      CHECK(script.bulkhead().in_flight() == 0);
+      first.release();
+      second.release();
+    };
+    waits([](Script& script) {
+      script.at(100ms, tick(), "reply 504 overall_timeout no-retry");
+      script.decisions_are("100 pool overall_timeout");
+      script.finish(101ms);
+    });
+    waits([](Script& script) { script.at(50ms, client_gone(), ""); });
+    waits([](Script& script) {
+      script.at(50ms, drained(), "reply 503 draining retry-after 1000");
+      script.finish(51ms);
+    });
+  }
+
+  TEST_CASE("a slot that was given in the moment in which it is of no use any more goes to the next") {
+    Script script{Given{plain()}.connections(1, 2).overall(100ms)};
+    auto first = script.take_connection(0);
+    auto second = script.take_connection(1);
+    script.at(0ms, ready(), "");
+    policy::SlotWaiter next;
+    // As another request would.
+    first.release();
+    CHECK(script.endpoint(0).in_flight == 1);
+    script.at(100ms, tick(), "reply 504 overall_timeout no-retry");
+    CHECK(script.endpoint(0).in_flight == 0);
+    script.finish(101ms);
+    second.release();
+  }
+
+  TEST_CASE("no circuit permit is held while a request waits, and one that opened meanwhile refuses it") {
+    Script script{Given{plain()}.connections(1, 1).circuit(1)};
+    auto first = script.take_connection(0);
+    auto second = script.take_connection(1);
+    script.at(0ms, ready(), "");
+    script.circuit().force_open();
+    first.release();
+    script.at(10ms, woken(), "reply 503 circuit_open retry-after 1000 no-retry");
+    CHECK(script.endpoint(0).in_flight == 0);
+    script.finish(11ms);
+    second.release();
+  }
+
+  TEST_CASE("an endpoint behind its own open circuit is not waited for") {
+    Script script{Given{plain()}.connections(1, 1).circuit(1, policy::CircuitScope::endpoint)};
+    script.circuit(0).force_open();
+    auto second = script.take_connection(1);
+    script.at(0ms, ready(), "");  // the first endpoint is free, and of no use
+    CHECK(script.endpoint(0).in_flight == 0);
+    second.release();
+    script.at(10ms, woken(), "start 0 primary e1");
+    script.send(10ms, 0);
+    script.at(11ms, head(0, 200), "relay 0");
+    script.finish(12ms);
+  }
+
+  TEST_CASE("a retry does not wait: without a connection it is refused and the answer at hand is sent") {
+    Script script{Given{retrying(3)}.connections(1, 5)};
+    script.at(0ms, ready(), "start 0 primary e0");
+    script.send(0ms, 0);
+    script.at(1ms, head(0, 503), "hold 0");
+    script.at(2ms, in_memory(0), "");
+    auto first = script.take_connection(0);
+    auto second = script.take_connection(1);
+    script.at(101ms, tick(), "relay 0");
+    script.decisions_are("101 pool pool_full");
+    script.finish(102ms);
+    CHECK(script.stop_reason() == Reason::pool_full);
+    first.release();
+    second.release();
+  }
+
+  TEST_CASE("an answer that is kept unread keeps its connection, which its own request does not wait for") {
+    Script script{Given{retrying(3)}.connections(1, 5).endpoints(1)};
+    script.at(0ms, ready(), "start 0 primary e0");
+    script.send(0ms, 0);
+    script.at(1ms, head(0, 503), "hold 0");
+    CHECK(script.in_flight() == 1);
+    script.at(101ms, tick(), "relay 0");
+    CHECK(script.stop_reason() == Reason::pool_full);
+    CHECK(script.in_flight() == 1);
+    script.at(102ms, done(0), "");
+    CHECK(script.in_flight() == 0);
+    script.finish(103ms);
+  }
+
+  TEST_CASE("an answer that is kept whole in memory has given its connection back") {
+    Script script{Given{retrying(2)}.connections(1).endpoints(1)};
+    script.at(0ms, ready(), "start 0 primary e0");
+    script.send(0ms, 0);
+    script.at(1ms, head(0, 503), "hold 0");
+    script.at(2ms, in_memory(0), "");
+    CHECK(script.in_flight() == 0);
+    script.at(101ms, tick(), "start 1 retry e0");
+    script.send(101ms, 1);
+    script.at(102ms, head(1, 200), "drop 0, relay 1");
+    script.finish(103ms);
+  }
+
+  TEST_CASE("a kept answer whose connection died, or whose client left, has no connection any more") {
+    for (const bool dies : {true, false}) {
+      Script script{Given{retrying(2)}.connections(1).endpoints(2)};
+      script.at(0ms, ready(), "start 0 primary e0");
+      script.send(0ms, 0);
+      script.at(1ms, head(0, 503), "hold 0");
+      CHECK(script.in_flight() == 1);
+      if (dies) script.at(2ms, lost(0), "");
+      if (dies) CHECK(script.in_flight() == 0);
+      script.orders_of(3ms, client_gone());
+      CHECK(script.in_flight() == 0);
+    }
+  }
+
+  TEST_CASE("a hedge does not wait, and takes nothing from what is under way") {
+    Script script{Given{plain()}.connections(1, 5).hedge(50ms)};
+    script.begin();
+    auto other = script.take_connection(1);
+    script.at(50ms, tick(), "");
+    script.decisions_are("50 pool pool_full");
+    script.at(60ms, head(0, 200), "relay 0");
+    script.finish(61ms);
+    other.release();
+  }
+
+  TEST_CASE("a reconnect inherits the connection's slot: nobody can take it in between") {
+    Script script{Given{plain()}.connections(1, 5).endpoints(1)};
+    script.at(0ms, ready(), "start 0 primary e0");
+    script.at(0ms, reused(0), "");
+    script.at(0ms, sent(0), "");
+    script.at(1ms, died_idle(0), "start 1 reconnect e0 fresh");
+    CHECK(script.in_flight() == 1);
+    script.send(1ms, 1);
+    script.at(2ms, head(1, 200), "relay 1");
+    script.finish(3ms);
+  }
+
+  TEST_CASE("an arrival stands back for those who wait, unless it matters more") {
+    for (const Priority priority : {Priority::standard, Priority::critical}) {
+      Script script{Given{plain()}.connections(1, 1).priority(priority)};
+      auto first = script.take_connection(0);
+      auto second = script.take_connection(1);
+      policy::EndpointSet elsewhere;  // so that what comes free here is not handed to the waiter
+      policy::SlotWaiter waiter;
+      REQUIRE(script.slots().wait(waiter, {.set = &elsewhere, .limit = 1, .max_pending = 1}, TimePoint{1h}) ==
+              policy::SlotWaiter::State::waiting);
+      first.release();
+      const bool passes = priority == Priority::critical;
+      script.at(0ms, ready(), passes ? "start 0 primary e0" : "reply 503 pool_full retry-after 1000");
+      script.orders_of(1ms, client_gone());
+      second.release();
+      CHECK_FALSE(script.slots().leave(waiter));
+    }
+  }
+
+  TEST_CASE("who is dropped from the queue for somebody more important is refused by the pool") {
+    Script script{Given{plain()}.connections(1, 1).priority(Priority::low)};
+    auto first = script.take_connection(0);
+    auto second = script.take_connection(1);
+    script.at(0ms, ready(), "");
+    policy::EndpointSet elsewhere;
+    policy::SlotWaiter important;
+    const policy::SlotQuestion question{
+        .set = &elsewhere, .limit = 1, .max_pending = 1, .priority = Priority::critical};
+    REQUIRE(script.slots().wait(important, question, TimePoint{1h}) == policy::SlotWaiter::State::waiting);
+    script.at(10ms, woken(), "reply 503 pool_full retry-after 1000");
+    script.finish(11ms);
+    CHECK_FALSE(script.slots().leave(important));
+    first.release();
+    second.release();
+  }
+
+  TEST_CASE("a policy that only observes is held to the connections there are") {
+    Script script{Given{plain()}.connections(1, 1).observes()};
+    auto first = script.take_connection(0);
+    auto second = script.take_connection(1);
+    script.at(0ms, ready(), "");
+    first.release();
+    script.at(10ms, woken(), "start 0 primary e0");
+    script.send(10ms, 0);
+    script.at(11ms, head(0, 200), "relay 0");
+    script.finish(12ms);
+    second.release();
+  }
+}
