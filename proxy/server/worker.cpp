@@ -91,8 +91,8 @@ void Worker::accepted(const net::ListenerInfo& listener, int descriptor, std::st
   if (load_of(*this) < load_of(*emptiest) + 2) return adopt(listener.index, descriptor, std::move(peer));
   emptiest->edge_.load.fetch_add(1, std::memory_order_relaxed);
   emptiest->post([emptiest, index = listener.index, descriptor, peer = std::move(peer)] {
-    emptiest->edge_.load.fetch_sub(1, std::memory_order_relaxed);
     emptiest->adopt(index, descriptor, peer);
+    emptiest->edge_.load.fetch_sub(1, std::memory_order_relaxed);
   });
 }
 
@@ -104,7 +104,12 @@ void Worker::adopt(std::size_t listener, int descriptor, std::string peer) {
 
 void Worker::drain() {
   edge_.drain_connections();
-  std::erase_if(listeners_, [](const auto& listener) { return !listener->info().local; });
+  std::erase_if(listeners_, [](const auto& listener) {
+    if (listener->info().local) return false;
+    // Who has connected before the drain is served.
+    listener->accept_waiting();
+    return true;
+  });
 }
 
 void Worker::stop_listening() { listeners_.clear(); }
