@@ -39,18 +39,23 @@ void record_request(Timeline& timeline, TimePoint now, const RequestFacts& facts
   timeline.priority = to_string(facts.priority);
 }
 
-void record_refusal(Timeline& timeline, TimePoint now, const RequestFacts& facts, Reason why, char who, char stage,
-                    std::uint64_t generation) noexcept {
+void record_unrouted(Timeline& timeline, TimePoint now, const RequestFacts& facts, std::uint16_t status,
+                     std::uint64_t generation) noexcept {
   record_request(timeline, now, facts);
   timeline.policy_key = "_unrouted";
   timeline.generation = generation;
+  timeline.status = status;
+  timeline.duration = Nanos{0};
+}
+
+void record_refusal(Timeline& timeline, TimePoint now, const RequestFacts& facts, Reason why, char who, char stage,
+                    std::uint64_t generation) noexcept {
+  record_unrouted(timeline, now, facts, info(why).status, generation);
   timeline.decide(Nanos{0}, Part::edge, why);
-  timeline.status = info(why).status;
   timeline.reason = why;
   timeline.outcome = outcome_of(why);
   timeline.who = who;
   timeline.stage = stage;
-  timeline.duration = Nanos{0};
 }
 
 }  // namespace outrigger::exchange

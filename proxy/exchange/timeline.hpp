@@ -229,6 +229,10 @@ struct Timeline : TimelineScalars {
   char text_[kTextBytes];
 };
 
+/// Writes the account of a request that was answered here before there was a policy to run it.
+void record_unrouted(Timeline& timeline, TimePoint now, const RequestFacts& facts, std::uint16_t status,
+                     std::uint64_t generation) noexcept;
+
 /// Writes the account of a request that was refused before there was a policy to run it.
 void record_refusal(Timeline& timeline, TimePoint now, const RequestFacts& facts, Reason why, char who, char stage,
                     std::uint64_t generation) noexcept;

@@ -61,6 +61,10 @@ class ChunkDecoder {
 
   /// Ready for another body; keeps its memory.
   void reset() noexcept;
+  void reset(const ChunkLimits& limits) noexcept {
+    limits_ = limits;
+    reset();
+  }
 
  private:
   enum class At : std::uint8_t {

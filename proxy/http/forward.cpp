@@ -224,7 +224,8 @@ void write_request_head(const RequestHead& head, const RequestForward& how, Buff
   }
   copy_fields({fields, dropped, head.names_fields, how.edits}, writer);
   if (head.body.framing == Framing::chunked) writer.text("Transfer-Encoding: chunked\r\n");
-  if (asks_for_trailers_only(fields)) writer.text("TE: trailers\r\n");
+  // What TE says is meant for one hop, which Connection tells (RFC 9110 10.1.4).
+  if (asks_for_trailers_only(fields)) writer.text("Connection: TE\r\nTE: trailers\r\n");
   if (const MaxForwards forwards = max_forwards(head); forwards.valid) {
     writer.line("Max-Forwards: ", forwards.left == 0 ? 0 : forwards.left - 1);
   }

@@ -8,8 +8,6 @@
 namespace outrigger::http {
 namespace {
 
-constexpr std::string_view kAllowed = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE";
-
 /// A Proxy-Status member is named by a token where it can be and by a quoted string where not (RFC 8941 3.3).
 bool is_structured_token(std::string_view name) noexcept {
   if (name.empty() || is_digit(name.front())) return false;

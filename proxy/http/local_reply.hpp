@@ -41,6 +41,9 @@ void append_json_escaped(std::string_view text, Buffer& out);
 /// The usual phrase of a status; empty for one that has none.
 std::string_view status_phrase(std::uint16_t status) noexcept;
 
+/// The methods that are served, for Allow.
+inline constexpr std::string_view kAllowed = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE";
+
 /// The interim answer to Expect: 100-continue.
 inline constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 

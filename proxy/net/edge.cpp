@@ -27,6 +27,7 @@ ExchangeDriver& Edge::take_driver() {
   const std::uint32_t slot = free_slots_.back();
   free_slots_.pop_back();
   drivers_[slot] = std::make_unique<ExchangeDriver>(*this, slot);
+  process.drivers.fetch_add(1, std::memory_order_relaxed);
   return *drivers_[slot];
 }
 
@@ -44,6 +45,7 @@ void Edge::on_due(TimePoint) {
     drivers_[idle_drivers_[i]->slot()].reset();
   }
   idle_drivers_.erase(idle_drivers_.begin(), idle_drivers_.begin() + static_cast<std::ptrdiff_t>(spare));
+  process.drivers.fetch_sub(static_cast<std::int64_t>(spare), std::memory_order_relaxed);
 }
 
 void Edge::wake(const Ticket& ticket, bool granted) {

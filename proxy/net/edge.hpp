@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "proxy/base/bounded_vec.hpp"
 #include "proxy/base/wakeups.hpp"
 #include "proxy/exchange/timeline.hpp"
 #include "proxy/net/intrusive.hpp"
@@ -28,6 +29,7 @@ class Mirror;
 struct ProcessState {
   std::atomic<bool> draining{false};  // responses carry Connection: close
   std::atomic<std::int64_t> downstream_connections{0};
+  std::atomic<std::int64_t> drivers{0};  // in use or spare
 };
 
 class Edge final : private LazyTimer {
@@ -42,7 +44,9 @@ class Edge final : private LazyTimer {
   telemetry::LogWriter& log;
   telemetry::PolicyRow& unrouted;
   Ref<View> view;
-  RateLimitAnswer rate_limits;  // of the answer that is being written
+  // Of the answer that is being written: here and not with its connection, of which thousands may idle.
+  RateLimitAnswer rate_limits;
+  BoundedVec<Field, 8 + RateLimitAnswer::kMaxFields> own_fields;
   /// Connections of this worker, as other workers see it; those on their way here count.
   std::atomic<std::int64_t> load{0};
 
@@ -80,7 +84,7 @@ class Edge final : private LazyTimer {
 
  private:
   static constexpr std::size_t kSpareDrivers = 64;
-  static constexpr Nanos kTrimEvery = std::chrono::seconds{10};
+  static constexpr Nanos kTrimEvery = std::chrono::seconds{3};
 
   void on_due(TimePoint now) override;
   std::vector<std::unique_ptr<ExchangeDriver>> drivers_;  // by slot; empty where the slot is free

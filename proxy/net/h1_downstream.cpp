@@ -207,6 +207,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
   if (!target) return refuse(Reason::bad_request), rest.size();
   if (max_body_ != 0 && body_left_ > max_body_) return refuse(Reason::body_too_large), rest.size();
   if (http::is_loop(fields, snapshot.instance)) return refuse(Reason::loop_detected), rest.size();
+  if (http::is_last_forward(head)) return answer_last_forward(), body_complete_ ? 0 : rest.size();
 
   std::size_t used = 0;
   const std::string_view body = decode(rest, used);

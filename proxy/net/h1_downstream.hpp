@@ -23,7 +23,6 @@
 #include <string>
 #include <string_view>
 
-#include "proxy/base/bounded_vec.hpp"
 #include "proxy/base/buffer.hpp"
 #include "proxy/http/chunked.hpp"
 #include "proxy/http/h1_head.hpp"
@@ -115,6 +114,9 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   // Writing.
   void refuse_head(Reason why);
   void refuse(Reason why);
+  void answer_last_forward();
+  exchange::RequestFacts unrouted_facts(bool head_known);
+  void account_unrouted(exchange::Timeline& timeline);
   Buffer& begin_whole();
   void end_whole();
   void write_fixed(const exchange::Reply& reply, Buffer& text);
@@ -173,7 +175,6 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   std::size_t request_id_size_ = 0;
   char request_id_[http::kMaxRequestId];
   char attempts_text_[4];
-  BoundedVec<Field, 8 + RateLimitAnswer::kMaxFields> own_fields_;  // of the answer that is being written
 
   // When what is being waited for has waited too long; kNever: it is not being waited for.
   TimePoint head_due_ = kNever;

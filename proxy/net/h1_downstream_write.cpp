@@ -6,6 +6,7 @@
 
 #include "proxy/http/forward.hpp"
 #include "proxy/http/local_reply.hpp"
+#include "proxy/http/trace.hpp"
 #include "proxy/net/h1_downstream.hpp"
 #include "proxy/telemetry/timeline_json.hpp"
 
@@ -28,28 +29,29 @@ bool H1Downstream::closes() const noexcept {
 /// What we ourselves say of the answer, in fields; `theirs`: those it came with, some of which ours may replace (then
 /// `edge_.rate_limits` knows).
 std::span<const Field> H1Downstream::own_fields(std::string_view fallback, HeaderView theirs) {
-  own_fields_.clear();
-  if (!fallback.empty()) own_fields_.push_back({"X-Outrigger-Fallback", fallback});
+  edge_.own_fields.clear();
+  if (!fallback.empty()) edge_.own_fields.push_back({"X-Outrigger-Fallback", fallback});
   edge_.rate_limits.show(driver_ != nullptr ? driver_->rate_limits() : exchange::RateLimitsShown{}, theirs);
-  for (const Field& field : edge_.rate_limits.fields()) own_fields_.push_back(field);
+  for (const Field& field : edge_.rate_limits.fields()) edge_.own_fields.push_back(field);
   if (listener().debug_headers) add_debug_fields();
-  return {own_fields_.begin(), own_fields_.size()};
+  return {edge_.own_fields.begin(), edge_.own_fields.size()};
 }
 
 void H1Downstream::add_debug_fields() {
-  own_fields_.push_back({"X-Outrigger-Request-Id", request_id()});
+  edge_.own_fields.push_back({"X-Outrigger-Request-Id", request_id()});
   unsigned attempts = 0;
   if (driver_ != nullptr && !driver_->timeline().attempts.empty()) {
     attempts = driver_->timeline().attempts.back().n;  // reconnects do not count
   }
   const auto end = std::to_chars(attempts_text_, attempts_text_ + sizeof attempts_text_, attempts);
-  own_fields_.push_back({"X-Outrigger-Attempts", {attempts_text_, static_cast<std::size_t>(end.ptr - attempts_text_)}});
+  edge_.own_fields.push_back(
+      {"X-Outrigger-Attempts", {attempts_text_, static_cast<std::size_t>(end.ptr - attempts_text_)}});
   if (policy_.empty()) return;
-  own_fields_.push_back({"X-Outrigger-Policy", policy_});
+  edge_.own_fields.push_back({"X-Outrigger-Policy", policy_});
   if (!shows_timeline_ || driver_ == nullptr) return;
   loop().text.clear();
   loop().text.append(telemetry::timeline_json(driver_->timeline()));
-  own_fields_.push_back({"X-Outrigger-Timeline", loop().text.view()});
+  edge_.own_fields.push_back({"X-Outrigger-Timeline", loop().text.view()});
 }
 
 void H1Downstream::send_interim(const http::ResponseHead& head) {
@@ -220,23 +222,50 @@ void H1Downstream::refuse(Reason why) {
     const http::RequestId made(static_cast<std::uint64_t>(loop().wall_us() / 1000), loop().local.rng);
     request_id_size_ = made.view().copy(request_id_, sizeof request_id_);
   }
-  const http::RequestHead& head = loop().parser.request();
-  const exchange::RequestFacts facts{
-      .request_id = request_id(),
-      .method = head_known ? head.method_name : std::string_view{},
-      .path = head_known ? head.target.substr(0, head.target.find('?')) : std::string_view{},
-      .listener = info_.name,
-      .wall_start_us = loop().wall_us()};
   const bool at_routing = why == Reason::no_route;
   exchange::Timeline timeline;
-  exchange::record_refusal(timeline, loop().now(), facts, why, at_routing ? 'P' : 'D', at_routing ? '2' : '1',
-                           edge_.view->snapshot->generation);
+  exchange::record_refusal(timeline, loop().now(), unrouted_facts(head_known), why, at_routing ? 'P' : 'D',
+                           at_routing ? '2' : '1', edge_.view->snapshot->generation);
   send_reply({.status = info(why).status, .why = why});
+  info_.row->rejected[static_cast<std::size_t>(why)].add();
+  account_unrouted(timeline);
+}
+
+exchange::RequestFacts H1Downstream::unrouted_facts(bool head_known) {
+  const http::RequestHead& head = loop().parser.request();
+  return {.request_id = request_id(),
+          .method = head_known ? head.method_name : std::string_view{},
+          .path = head_known ? head.target.substr(0, head.target.find('?')) : std::string_view{},
+          .listener = info_.name,
+          .wall_start_us = loop().wall_us()};
+}
+
+void H1Downstream::account_unrouted(exchange::Timeline& timeline) {
   timeline.bytes_out = bytes_sent_;
   telemetry::record_refusal(timeline, edge_.unrouted);
-  info_.row->rejected[static_cast<std::size_t>(why)].add();
   edge_.record(timeline);
   if (!gone_) exchange_over();
+}
+
+/// Answers a TRACE or OPTIONS that nobody further on is to see.
+void H1Downstream::answer_last_forward() {
+  const http::RequestHead& head = loop().parser.request();
+  const bool trace = head.method == http::Method::trace;
+  exchange::Timeline timeline;
+  exchange::record_unrouted(timeline, loop().now(), unrouted_facts(true), 200, edge_.view->snapshot->generation);
+  Buffer& echo = loop().text;
+  echo.clear();
+  if (trace) http::append_trace(head, echo);
+  http::FieldList fields;
+  if (trace) {
+    fields.push({"Content-Type", "message/http"}, http::FieldId::content_type);
+  } else {
+    fields.push({"Allow", http::kAllowed}, http::FieldId::other);
+  }
+  Buffer& text = begin_whole();
+  write_whole(200, fields, echo.view(), {}, text);
+  end_whole();
+  account_unrouted(timeline);
 }
 
 void H1Downstream::write(std::span<const std::string_view> pieces) {

@@ -13,10 +13,7 @@ using telemetry::Direction;
 }  // namespace
 
 H1Upstream::H1Upstream(ConnectionPool& pool, int descriptor, UpstreamSink& sink)
-    : pool_(&pool),
-      transport_(new Transport(pool.loop().poller, descriptor, *this, pool.new_session())),
-      sink_(&sink),
-      decoder_(http::ChunkLimits{.max_extensions = SIZE_MAX, .max_trailers = sink.max_response_head()}) {
+    : pool_(&pool), transport_(new Transport(pool.loop().poller, descriptor, *this, pool.new_session())), sink_(&sink) {
   add_reference();
   pool_->count_active(1);
   transport_->watch_write();
@@ -224,7 +221,7 @@ std::size_t H1Upstream::take_head(std::span<char> bytes) {
       framing_ = head.body.framing;
       body_left_ = head.body.bytes;
       keep_alive_ = head.keep_alive;
-      decoder_.reset();
+      decoder_.reset({.max_extensions = SIZE_MAX, .max_trailers = sink_->max_response_head()});
       const Piece piece = decode(rest.subspan(verdict.size));
       if (piece.broken) {
         fail(Reason::protocol_error);

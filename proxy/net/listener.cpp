@@ -34,25 +34,38 @@ void Listener::pause() {
   set(edge_.loop.wheel, saturating_add(edge_.loop.now(), kPause));
 }
 
+/// Hands on the connection that has waited longest.
+Listener::Accepted Listener::accept_one() {
+  sockaddr_storage peer{};
+  socklen_t size = sizeof peer;
+  const int fd = ::accept4(descriptor_, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd >= 0) {
+    sink_.accepted(info_, fd, host_of(peer));
+    return Accepted::one;
+  }
+  if (errno == EAGAIN || errno == EWOULDBLOCK) return Accepted::none;
+  // A connection that died while it waited is no reason to stop; a lack of descriptors or memory is.
+  const bool died = errno == ECONNABORTED || errno == EINTR || errno == EPROTO;
+  return died ? Accepted::one : Accepted::failed;
+}
+
 void Listener::on_readable() {
   edge_.loop.refresh();
   for (int i = 0; i < kAcceptsPerTurn; ++i) {
     if (full()) return pause();
-    sockaddr_storage peer{};
-    socklen_t size = sizeof peer;
-    const int fd = ::accept4(descriptor_, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-      sink_.accepted(info_, fd, host_of(peer));
-      continue;
-    }
-    if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      transport_->set_exhausted();
-      break;
-    }
-    // A connection that died while it waited is no reason to stop; a lack of descriptors or memory is.
-    if (errno != ECONNABORTED && errno != EINTR && errno != EPROTO) return pause();
+    const Accepted accepted = accept_one();
+    if (accepted == Accepted::failed) return pause();
+    if (accepted == Accepted::one) continue;
+    transport_->set_exhausted();
+    break;
   }
   transport_->watch_read();
+}
+
+void Listener::accept_waiting() {
+  for (int i = 0; i < SOMAXCONN && !full(); ++i) {
+    if (accept_one() != Accepted::one) return;
+  }
 }
 
 void Listener::on_due(TimePoint) {

@@ -30,6 +30,8 @@ class Listener final : private TransportOwner, private LazyTimer {
   Listener(Edge& edge, int descriptor, const ListenerInfo& info, AcceptSink& sink);
   ~Listener() override { close(); }
 
+  /// Accepts all connections that wait: whoever closes the listener afterwards resets none.
+  void accept_waiting();
   void close();
   const ListenerInfo& info() const noexcept { return info_; }
 
@@ -41,6 +43,8 @@ class Listener final : private TransportOwner, private LazyTimer {
   void on_writable() override {}
   void on_broken() override {}
   void on_due(TimePoint now) override;
+  enum class Accepted : std::uint8_t { one, none, failed };
+  Accepted accept_one();
   bool full() const noexcept;
   void pause();
 

@@ -1,5 +1,6 @@
 #include "proxy/server/server.hpp"
 
+#include <malloc.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -34,6 +35,7 @@ using nlohmann::ordered_json;
 
 constexpr Nanos kQuietPoll = std::chrono::milliseconds{20};
 constexpr Nanos kStateTick = std::chrono::milliseconds{10};
+constexpr Nanos kMemoryTick = std::chrono::seconds{2};
 
 std::string make_instance(const config::Config& config) {
   if (config.instance) return *config.instance;
@@ -113,7 +115,8 @@ Server::Server(config::Config config, ServerOptions options)
       health_checks_(io_, log_.control(), net::entropy()),
       timer_(io_.get_executor()),
       clock_(io_.get_executor()),
-      chaos_clock_(io_.get_executor()) {}
+      chaos_clock_(io_.get_executor()),
+      memory_clock_(io_.get_executor()) {}
 
 Server::~Server() = default;
 
@@ -149,6 +152,7 @@ int Server::run() {
   stage_ = Stage::serving;
   health_checks_.follow(*snapshot_);
   tick_states();
+  watch_memory();
   const std::string ready = ready_line();
   log_.control().write(telemetry::LogLevel::info, "ready",
                        {{"version", kVersion}, {"instance", instance_}, {"workers", std::int64_t{worker_count_}}});
@@ -414,6 +418,15 @@ void Server::tick_states() {
   });
 }
 
+/// After a burst its memory goes back to the system.
+void Server::watch_memory() {
+  if (memory_.due(connections() + process_.drivers.load(std::memory_order_relaxed))) ::malloc_trim(0);
+  memory_clock_.expires_after(kMemoryTick);
+  memory_clock_.async_wait([this](const net::error_code& error) {
+    if (!error) watch_memory();
+  });
+}
+
 // ---- signals and the end ----------------------------------------------------------------------
 
 void Server::watch_signals() {
@@ -459,8 +472,22 @@ void Server::close_listeners() {
   stage_ = Stage::closing;
   process_.draining.store(true, std::memory_order_relaxed);
   grace_ends_ = saturating_add(net::steady_now(), snapshot_->config.drain.grace);
-  for (auto& worker : workers_) worker->post([w = worker.get()] { w->drain(); });
-  wait_for_quiet();
+  // Whoever has connected before is served: only what all workers have taken over can be quiet.
+  auto waiting = std::make_shared<std::size_t>(workers_.size());
+  for (auto& worker : workers_) {
+    worker->post([this, w = worker.get(), waiting] {
+      w->drain();
+      net::asio::post(io_, [this, waiting] {
+        if (--*waiting == 0) wait_for_quiet();
+      });
+    });
+  }
+}
+
+std::int64_t Server::connections() const {
+  std::int64_t sum = 0;
+  for (const auto& worker : workers_) sum += worker->connections();
+  return sum;
 }
 
 std::size_t Server::in_flight() const {
@@ -475,7 +502,7 @@ void Server::wait_for_quiet() {
   if (over || in_flight() == 0) {
     socket_files_.clear();
     for (auto& worker : workers_) worker->post([w = worker.get()] { w->stop_listening(); });
-    if (over || process_.downstream_connections.load(std::memory_order_relaxed) == 0) return stop_workers();
+    if (over || connections() == 0) return stop_workers();
   }
   timer_.expires_after(kQuietPoll);
   timer_.async_wait([this](const net::error_code& error) {

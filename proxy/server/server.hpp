@@ -30,6 +30,7 @@
 #include "proxy/server/cache_memory.hpp"
 #include "proxy/server/health_checks.hpp"
 #include "proxy/server/mailbox_wakeups.hpp"
+#include "proxy/server/memory_return.hpp"
 #include "proxy/server/names.hpp"
 #include "proxy/server/upstream_views.hpp"
 #include "proxy/server/worker.hpp"
@@ -112,11 +113,13 @@ class Server final : private admin::AdminBackend {
   nlohmann::ordered_json effective_config() const;
 
   void tick_states();
+  void watch_memory();
   void begin_drain(bool at_once, bool then_exit);
   void close_listeners();
   void wait_for_quiet();
   void stop_workers();
   std::size_t in_flight() const;
+  std::int64_t connections() const;
 
   const ServerOptions options_;
   config::Config first_config_;
@@ -148,6 +151,8 @@ class Server final : private admin::AdminBackend {
   net::SteadyTimer timer_;
   net::SteadyTimer clock_;        // of circuits
   net::SteadyTimer chaos_clock_;  // of ordered faults
+  net::SteadyTimer memory_clock_;
+  MemoryReturn memory_;
   Rng rng_{net::entropy()};
 
   Stage stage_ = Stage::starting;

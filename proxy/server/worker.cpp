@@ -160,8 +160,8 @@ void Worker::place(const net::ListenerInfo& listener, int descriptor, std::strin
   // A task can be copied, a session cannot.
   auto session = std::make_shared<std::unique_ptr<net::TlsSession>>(std::move(tls));
   emptiest->post([emptiest, index = listener.index, descriptor, peer = std::move(peer), session] {
-    emptiest->edge_.load.fetch_sub(1, std::memory_order_relaxed);
     emptiest->adopt(index, descriptor, peer, std::move(*session));
+    emptiest->edge_.load.fetch_sub(1, std::memory_order_relaxed);
   });
 }
 
@@ -174,8 +174,13 @@ void Worker::adopt(std::size_t listener, int descriptor, std::string peer, std::
 
 void Worker::drain() {
   edge_.drain_connections();
+  std::erase_if(listeners_, [](const auto& listener) {
+    if (listener->info().local) return false;
+    // Who has connected before the drain is served.
+    listener->accept_waiting();
+    return true;
+  });
   if (handshaker_) handshaker_->hurry(kHurry);
-  std::erase_if(listeners_, [](const auto& listener) { return !listener->info().local; });
 }
 
 void Worker::stop_listening() { listeners_.clear(); }

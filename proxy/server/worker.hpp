@@ -69,6 +69,8 @@ class Worker final : private net::AcceptSink {
   net::Edge& edge() noexcept { return edge_; }
   telemetry::TimelineStore& timelines() noexcept { return timelines_; }
   std::size_t in_flight() const noexcept { return edge_.in_flight(); }
+  /// Connections of clients, those on their way to this worker included.
+  std::int64_t connections() const noexcept { return edge_.load.load(std::memory_order_relaxed); }
 
  private:
   void accepted(const net::ListenerInfo& listener, int descriptor, std::string peer) override;

@@ -31,7 +31,8 @@ class RequestHeads(EndToEnd):
         self.assertNotIn("x-secret", seen.joined("Connection").lower())
 
     def test_te_trailers_is_kept(self):
-        self.assertEqual(self.sent([("TE", "trailers")]).get("TE"), "trailers")
+        sent = self.sent([("TE", "trailers")])
+        self.assertEqual((sent.get("TE"), sent.get("Connection")), ("trailers", "TE"))
 
     def test_connection_cannot_name_fields_that_matter(self):
         named = [("Authorization", "Bearer x"), ("Cookie", "a=b"), ("X-Forwarded-For", "10.0.0.9")]

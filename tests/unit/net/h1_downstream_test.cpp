@@ -737,6 +737,59 @@ TEST_SUITE("net") {
     }
   }
 
+  // ---- what goes no further -----------------------------------------------------------------
+
+  TEST_CASE("a TRACE that may go no further is answered with what was received") {
+    EdgeRig rig{{.route = ", match: {path: /elsewhere}"}};
+    const std::string head = "TRACE /a HTTP/1.1\r\nHost: h\r\nX-Request-Id: r\r\nX-Seen: 1\r\n";
+    Peer client = rig.client_with(head + "Cookie: secret\r\nMax-Forwards: 0\r\n\r\n" + get("/next"));
+    const std::string answer = rig.message(client);
+    CHECK(status_of(answer) == "HTTP/1.1 200 OK");
+    CHECK(has(answer, "\r\nContent-Type: message/http\r\n"));
+    CHECK(has(answer, "\r\nVia: 1.1 rig\r\n"));
+    CHECK(answer.ends_with("\r\n\r\n" + head + "Max-Forwards: 0\r\n\r\n"));
+    // The connection goes on, and no route was asked for: the next request finds none.
+    CHECK(status_of(rig.message(client)) == "HTTP/1.1 404 Not Found");
+    CHECK(rig.no_upstream());
+    const exchange::Timeline timeline = rig.timeline("r");
+    CHECK(timeline.status == 200);
+    CHECK(timeline.reason == Reason::success);
+    CHECK(timeline.outcome == exchange::RequestOutcome::ok);
+    CHECK(timeline.policy_key == "_unrouted");
+    CHECK(timeline.who == '-');
+    CHECK(timeline.stage == 'a');
+    CHECK(timeline.decisions.empty());
+    CHECK(timeline.bytes_out > 0);
+    CHECK(rig.rejected(Reason::success) == 0);
+    CHECK(rig.rejected(Reason::no_route) == 1);
+    CHECK(rig.at_rest());
+  }
+
+  TEST_CASE("an OPTIONS that may go no further is told what is served, and one hop earlier it is passed on") {
+    EdgeRig rig;
+    const auto options = [](const std::string& left) {
+      return "OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: " + left + "\r\n\r\n";
+    };
+    Peer client = rig.client_with(options("0"));
+    const std::string answer = rig.message(client);
+    CHECK(status_of(answer) == "HTTP/1.1 200 OK");
+    CHECK(has(answer, "\r\nAllow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE\r\n"));
+    CHECK(has(answer, "\r\nContent-Length: 0\r\n"));
+    CHECK(rig.no_upstream());
+    client.send(options("1"));
+    Peer upstream = rig.upstream();
+    CHECK(has(serve(rig, upstream), "\r\nMax-Forwards: 0\r\n"));
+    CHECK(status_of(rig.message(client)) == "HTTP/1.1 200 OK");
+  }
+
+  TEST_CASE("what goes no further and has a body ends the connection: nobody reads that") {
+    EdgeRig rig;
+    Peer client = rig.client_with("OPTIONS /a HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\nContent-Length: 3\r\n\r\nabc");
+    CHECK(closes(rig.head(client)));
+    client.half_close();
+    check_gone(rig, client);
+  }
+
   // ---- refusals, and the end of a connection ------------------------------------------------
 
   TEST_CASE("a request that breaks the rules is refused, and nothing behind it is read as another") {

@@ -215,6 +215,25 @@ TEST_SUITE("net") {
     }
   }
 
+  TEST_CASE("how long trailers may be is up to whoever asks now, not to who has made the connection") {
+    const std::string answer =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: " + std::string(300, 's') + "\r\n\r\n";
+    for (const std::size_t first : {std::size_t{256}, std::size_t{1024}}) {
+      UpstreamRig rig;
+      Told before;
+      before.max_head = first;
+      Peer peer = rig.ask(before);
+      rig.answer(peer, before);
+      Told told;
+      told.max_head = 1280 - first;
+      REQUIRE(rig.take(told));
+      REQUIRE(rig.reaches(told, peer));
+      peer.send(answer);
+      rig.settle();
+      CHECK(told.story == (first == 256 ? "sent, 200, end" : "sent, 200, protocol_error fully_sent"));
+    }
+  }
+
   TEST_CASE("an answer cut at any byte is a failure, unless it was whole") {
     for (const std::string& answer : {kLong, kChunked}) {
       for (std::size_t size = 0; size < answer.size(); ++size) {

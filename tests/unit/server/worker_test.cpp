@@ -190,6 +190,22 @@ TEST_SUITE("server") {
     CHECK_FALSE(rig.connect(0).open());
   }
 
+  TEST_CASE("who has connected before the drain is served, on whichever worker") {
+    WorkerRig rig(2);
+    rig.start_all();
+    std::vector<Peer> waiting;
+    rig.on(0, [&](server::Worker& worker) {
+      // The worker is busy with this: all of them wait to be accepted.
+      for (int i = 0; i < 200; ++i) waiting.push_back(rig.connect(0, WorkerRig::kFar));
+      rig.process.draining = true;
+      worker.drain();
+    });
+    CHECK_FALSE(rig.connect(0, WorkerRig::kFar).open());
+    for (Peer& peer : waiting) CHECK(rig.unrouted(peer).starts_with("HTTP/1.1 404"));
+    CHECK(rig.taken(0, "far") == 101);
+    CHECK(rig.taken(1, "far") == 99);
+  }
+
   TEST_CASE("connections that say nothing are closed while draining, also those that come meanwhile") {
     WorkerRig rig(2);
     rig.start_all();
