@@ -129,6 +129,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void linger();
   bool draining() const noexcept;
   bool closes() const noexcept;
+  const http::HeaderEdits* response_edits() const noexcept;
   std::span<const Field> own_fields(std::string_view fallback, HeaderView theirs);
   void add_debug_fields();
   std::string_view fields_to_log(const http::FieldList& fields);

@@ -26,6 +26,11 @@ bool H1Downstream::closes() const noexcept {
   return !keep_alive_ || !body_complete_ || answer_framing_ == http::Framing::until_close || draining();
 }
 
+/// The route's, of every answer that belongs to a request of one.
+const http::HeaderEdits* H1Downstream::response_edits() const noexcept {
+  return driver_ != nullptr ? driver_->response_edits() : nullptr;
+}
+
 /// What we ourselves say of the answer, in fields; `theirs`: those it came with, some of which ours may replace (then
 /// `edge_.rate_limits` knows).
 std::span<const Field> H1Downstream::own_fields(std::string_view fallback, HeaderView theirs) {
@@ -60,7 +65,7 @@ void H1Downstream::send_interim(const http::ResponseHead& head) {
   text.clear();
   // What the answer must not bear, its forerunners must not either; what is set and added is said once, by the answer.
   http::HeaderEdits edits;
-  if (const http::HeaderEdits* of_answer = driver_->response_edits()) edits.remove = of_answer->remove;
+  if (const http::HeaderEdits* of_answer = response_edits()) edits.remove = of_answer->remove;
   http::write_response_head(head, {.instance = edge_.view->snapshot->instance, .date = loop().date(), .edits = &edits},
                             text);
   write(std::array{text.view()});
@@ -80,7 +85,7 @@ void H1Downstream::send_head(const http::ResponseHead& head, const AnswerMarks& 
                              .should_not_retry = marks.should_not_retry,
                              .extra = own_fields(marks.fallback, head.fields->view()),
                              .replaced = edge_.rate_limits.replaced(),
-                             .edits = driver_->response_edits()},
+                             .edits = response_edits()},
                             text);
   write_body(data, end, trailers);
 }
@@ -194,7 +199,7 @@ void H1Downstream::write_whole(std::uint16_t status, http::FieldList& fields, st
                              .should_not_retry = marks.should_not_retry,
                              .extra = own_fields(marks.fallback, fields.view()),
                              .replaced = edge_.rate_limits.replaced(),
-                             .edits = driver_->response_edits()},
+                             .edits = response_edits()},
                             text);
   if (has_body && !answers_head_) text.append(body);
 }

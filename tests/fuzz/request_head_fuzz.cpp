@@ -46,7 +46,9 @@ void check_forwarded(const RequestHead& head) {
   ENSURE(sent.method_name == head.method_name);
   ENSURE(sent.minor == 1 && sent.keep_alive && !sent.upgrade && !sent.expects_continue);
   ENSURE(sent.host == (!target->authority.empty() ? target->authority : head.host.empty() ? "fallback" : head.host));
-  ENSURE(!sent.fields->has(FieldId::connection) && !sent.fields->has(FieldId::x_outrigger_reason));
+  const std::string_view named = sent.fields->has(FieldId::te) ? "TE" : "";
+  ENSURE(sent.fields->find(FieldId::connection).value_or("") == named);
+  ENSURE(!sent.fields->has(FieldId::x_outrigger_reason));
   ENSURE(sent.fields->find(FieldId::x_forwarded_for) == "127.0.0.1");
 }
 
