@@ -121,6 +121,8 @@ IoResult Transport::recv(std::span<char> into) noexcept {
   }
   IoResult result = io_result(receive(descriptor_, into.data(), into.size()));
   if (result.status == IoStatus::ok && result.bytes == 0) result.status = IoStatus::eof;
+  // Broken and yet without an error or an end of its own: the registration failed, and nothing will ever be announced.
+  if (result.status == IoStatus::again && broken_) return {IoStatus::fault, 0, ENOMEM};
   // A short read has emptied the socket: what comes next is announced anew. Only an end that is already known is not.
   const bool emptied =
       result.status == IoStatus::again || (result.status == IoStatus::ok && result.bytes < into.size());
@@ -174,7 +176,7 @@ int Transport::connect_error() const noexcept {
   int error = 0;
   socklen_t size = sizeof error;
   if (::getsockopt(descriptor_, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
-  return error;
+  return error == 0 && broken_ ? ENOMEM : error;
 }
 
 void Transport::shutdown_send() noexcept {

@@ -1,5 +1,5 @@
-// The head parser beside Beast's, on mutated requests. Where both take a head they must have read the same; where one
-// refuses, the difference must be one of those listed here, and each of them is meant.
+// The parser of request heads beside Beast's, on mutated requests. Where both take a head they must have read the same;
+// where one refuses, the difference must be one of those listed here, and each of them is meant.
 //
 // Refused here, taken by Beast 345:
 //   framing      Content-Length repeated (even if equal), listed, or 2^63 and more; Transfer-Encoding beside it (Beast
@@ -22,8 +22,10 @@
 
 #include "proxy/base/rng.hpp"
 #include "proxy/http/h1_head.hpp"
+#include "tests/unit/net/differential.hpp"
 
 using namespace outrigger;
+using namespace outrigger::test;
 namespace beast = boost::beast::http;
 
 namespace {
@@ -45,30 +47,6 @@ const std::vector<std::string> kLines = {
     "Connection: close\r\n",
     "Transfer-Encoding: gzip, chunked\r\n",
 };
-const std::string kBytes = std::string{"\r\n\t :/,;?#%*aZ05.\\\x01\x7f\xe9"} + '\0';
-
-char any_byte(Rng& rng) { return kBytes[rng.below(kBytes.size())]; }
-
-void mutate(std::string& text, Rng& rng) {
-  const std::size_t at = rng.below(text.size());
-  switch (rng.below(6)) {
-    case 0: text[at] = any_byte(rng); break;
-    case 1: text.insert(at, 1, any_byte(rng)); break;
-    case 2: text.erase(at, 1); break;
-    case 3: text[at] = static_cast<char>(text[at] ^ (1 << rng.below(8))); break;
-    case 4: {  // a line once more
-      const std::size_t begin = text.rfind("\r\n", at);
-      const std::size_t end = text.find("\r\n", at);
-      if (begin < end && end != std::string::npos) text.insert(end, text.substr(begin, end - begin));
-      break;
-    }
-    default: {
-      const std::size_t first_line_end = text.find("\r\n");
-      if (first_line_end != std::string::npos) text.insert(first_line_end + 2, kLines[rng.below(kLines.size())]);
-    }
-  }
-}
-
 using BeastParser = beast::request_parser<beast::buffer_body>;
 
 bool beast_takes(BeastParser& parser, const std::string& text) {
@@ -77,11 +55,6 @@ bool beast_takes(BeastParser& parser, const std::string& text) {
   boost::beast::error_code error;
   parser.put(boost::asio::buffer(text), error);
   return (!error || error == beast::error::need_buffer) && parser.is_header_done();
-}
-
-template <class Text>
-std::string text_of(const Text& text) {
-  return {text.data(), text.size()};
 }
 
 /// Which of the differences listed above explains that Beast took a head that was refused here; "" for none.
@@ -121,29 +94,6 @@ std::string why_refused(const BeastParser& parser, const std::string& text) {
   return hosts == 0 && message.version() == 11 ? "host" : "";
 }
 
-/// Whether some Connection value is no list of tokens.
-bool has_odd_options(const http::FieldList& fields) {
-  static const std::regex kTokens{R"([-!#$%&'*+.^_`|~0-9A-Za-z, \t]*)"};
-  static const std::regex kTwoWords{R"(.*[^, \t][ \t]+[^, \t].*)"};
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    if (fields.id(i) != http::FieldId::connection) continue;
-    const std::string value{fields[i].value};
-    if (!std::regex_match(value, kTokens) || std::regex_match(value, kTwoWords)) return true;
-  }
-  return false;
-}
-
-/// One line for each field, sorted: Beast keeps fields of one name together.
-template <class Fields, class Name, class Value>
-std::string lines_of(const Fields& fields, Name name, Value value) {
-  std::vector<std::string> lines;
-  for (const auto& field : fields) lines.push_back(text_of(name(field)) + ": " + text_of(value(field)) + "\n");
-  std::sort(lines.begin(), lines.end());
-  std::string all;
-  for (const std::string& line : lines) all += line;
-  return all;
-}
-
 void check_same(const http::RequestHead& ours, const BeastParser& theirs) {
   const auto& message = theirs.get();
   CHECK(ours.method_name == text_of(message.method_string()));
@@ -165,14 +115,14 @@ void check_same(const http::RequestHead& ours, const BeastParser& theirs) {
 }  // namespace
 
 TEST_SUITE("net") {
-  TEST_CASE("the head parser and Beast's differ only where they are meant to") {
+  TEST_CASE("the parser of request heads and Beast's differ only where they are meant to") {
     const auto parser = std::make_unique<http::HeadParser>();
     int both_took = 0;
     for (std::uint64_t seed = 1; seed <= 100'000; ++seed) {
       CAPTURE(seed);
       Rng rng{seed};
       std::string text = kSeeds[rng.below(kSeeds.size())];
-      for (std::uint64_t left = rng.below(3) + 1; left > 0; --left) mutate(text, rng);
+      for (std::uint64_t left = rng.below(3) + 1; left > 0; --left) mutate(text, rng, kLines);
       CAPTURE(text);
       BeastParser theirs;
       const bool taken_there = beast_takes(theirs, text);
@@ -190,7 +140,7 @@ TEST_SUITE("net") {
     CHECK(both_took > 10'000);
   }
 
-  TEST_CASE("each listed difference exists") {
+  TEST_CASE("each listed difference of request heads exists") {
     const auto parser = std::make_unique<http::HeadParser>();
     struct Row {
       const char* text;
