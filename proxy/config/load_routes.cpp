@@ -86,6 +86,17 @@ void read_mirror(Block& block, RouteConfig& route) {
   block.integer("max_in_flight", mirror.max_in_flight, {1, 100'000});
 }
 
+/// The list replaces the usual one; an empty list allows none.
+void read_upgrade(Block& block, RouteConfig& route) {
+  const auto value = block.take("upgrade");
+  if (!value) return;
+  route.upgrade.clear();
+  block.elements(*value, [&](const Value& item, std::size_t) {
+    std::string protocol;
+    if (read_token(block.findings(), item, protocol, "a protocol")) route.upgrade.push_back(std::move(protocol));
+  });
+}
+
 void read_route(Block& block, RouteConfig& route) {
   route.at = block.findings().position(block.place());
   block.block("match", "match", [&](Block& match) { read_match(match, route.match); });
@@ -95,6 +106,9 @@ void read_route(Block& block, RouteConfig& route) {
   block.text("upstream", route.upstream);
   read_priority(block, route);
   block.block("mirror", "mirror", [&](Block& mirror) { read_mirror(mirror, route); });
+  read_upgrade(block, route);
+  block.duration("tunnel_idle_timeout", route.tunnel_idle_timeout,
+                 {std::chrono::milliseconds{10}, std::chrono::hours{24}});
 }
 
 }  // namespace

@@ -31,8 +31,6 @@ constexpr std::array kNotYet = {
     Line{"route", "rewrite"},
     Line{"route", "request_headers"},
     Line{"route", "response_headers"},
-    Line{"route", "upgrade"},
-    Line{"route", "tunnel_idle_timeout"},
     Line{"telemetry", "traces"},
 };
 

@@ -101,6 +101,8 @@ class Builder {
     row.host = host_of(upstream);
     row.priority = route.priority;
     if (route.mirror) row.mirror = mirror(*route.mirror, row.plan.route);
+    row.upgrade = route.upgrade;
+    row.tunnel_idle_timeout = route.tunnel_idle_timeout;
     // Without a `retry` block there are still reconnects, which the usual key permits.
     row.idempotency_key =
         policy.policy.retry ? policy.policy.retry->idempotency_key : policy::RetryConfig{}.idempotency_key;

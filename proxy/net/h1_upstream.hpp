@@ -74,6 +74,8 @@ class H1Upstream final : public Counted<H1Upstream>, public UpstreamStream, priv
   void watch_silence();
   void take_bytes(std::span<char> bytes);
   std::size_t take_head(std::span<char> bytes);
+  bool take_switch(std::span<char> bytes, std::size_t head_size);
+  void end_tunnel();
   Piece decode(std::span<char> bytes);
   void deliver_body(std::span<char> bytes);
   std::string_view trailers() const noexcept;
@@ -101,6 +103,8 @@ class H1Upstream final : public Counted<H1Upstream>, public UpstreamStream, priv
   bool keep_alive_ = false;
   bool stray_ = false;  // bytes behind the response
   bool reused_ = false;
+  bool tunnel_ = false;
+  bool read_ended_ = false;  // of a tunnel
   http::Framing framing_ = http::Framing::none;
   std::uint32_t interims_ = 0;
   std::uint32_t requests_ = 0;

@@ -173,8 +173,7 @@ TEST_SUITE("config") {
          {"tls", "dns", "health_check", "outlier_detection", "panic", "max_connections", "max_pending"}) {
       refuses({"", ", " + key + ": {}", "", ""}, "upstreams.up." + key);
     }
-    for (const std::string key :
-         {"rewrite", "request_headers", "response_headers", "upgrade", "tunnel_idle_timeout", "respond"}) {
+    for (const std::string key : {"rewrite", "request_headers", "response_headers", "respond"}) {
       refuses({"", "", ", " + key + ": {}", ""}, "routes[0]." + key);
     }
     refuses({", tls: {}", "", "", ""}, "listeners[0].tls");
