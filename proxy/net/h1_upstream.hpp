@@ -8,6 +8,8 @@
 // A write error does not end a request: the server may have answered before it closed, and that answer is still to be
 // read. The end comes from the reading side.
 //
+// After a 101 that was asked for it carries bytes without a meaning until both sides have ended, and is then closed.
+//
 // Life: an open connection holds a reference to itself, which `close` drops; handlers hold one while they run.
 //
 // Threads: one worker.
