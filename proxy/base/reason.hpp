@@ -62,10 +62,12 @@
   X(protocol_error, 502, "http_protocol_error", "the upstream's answer was not valid HTTP")                           \
   X(response_head_too_large, 502, "http_response_header_section_size", "the answer's head is beyond "                 \
     "limits.max_response_head")                                                                                        \
+  X(upgrade_refused, 502, "http_upgrade_failed", "the upstream switched to another protocol than was asked for")      \
   /* the request ended after commit, or without a reply */                                                             \
   X(client_disconnected, 0, "", "the client left (499 in logs)")                                                      \
   X(response_idle_timeout, 0, "", "the answer's body stopped arriving")                                               \
   X(client_not_reading, 0, "", "the client stopped reading")                                                          \
+  X(tunnel_idle, 0, "", "neither side of a tunnel sent anything for tunnel_idle_timeout")                             \
   /* attempts only */                                                                                                  \
   X(http_408, 0, "", "the upstream answered 408")                                                                     \
   X(http_425, 0, "", "the upstream answered 425")                                                                     \

@@ -159,6 +159,8 @@ ordered_json to_json(const RouteConfig& route) {
                      {"fraction", route.mirror->fraction},
                      {"max_in_flight", route.mirror->max_in_flight}};
   }
+  out["upgrade"] = route.upgrade;
+  out["tunnel_idle_timeout"] = format_duration(route.tunnel_idle_timeout);
   return out;
 }
 

@@ -98,6 +98,17 @@ void read_destination(Block& block, RouteConfig& route) {
   if (respond) block.inner(*respond, "respond", [&](Block& answer) { read_respond(answer, route.respond.emplace()); });
 }
 
+/// The list replaces the usual one; an empty list allows none.
+void read_upgrade(Block& block, RouteConfig& route) {
+  const auto value = block.take("upgrade");
+  if (!value) return;
+  route.upgrade.clear();
+  block.elements(*value, [&](const Value& item, std::size_t) {
+    std::string protocol;
+    if (read_token(block.findings(), item, protocol, "a protocol")) route.upgrade.push_back(std::move(protocol));
+  });
+}
+
 void read_route(Block& block, RouteConfig& route) {
   route.at = block.findings().position(block.place());
   block.block("match", "match", [&](Block& match) { read_match(match, route.match); });
@@ -106,6 +117,9 @@ void read_route(Block& block, RouteConfig& route) {
   read_priority(block, route);
   read_route_edits(block, route);
   block.block("mirror", "mirror", [&](Block& mirror) { read_mirror(mirror, route); });
+  read_upgrade(block, route);
+  block.duration("tunnel_idle_timeout", route.tunnel_idle_timeout,
+                 {std::chrono::milliseconds{10}, std::chrono::hours{24}});
 }
 
 }  // namespace

@@ -17,8 +17,6 @@ constexpr std::array kNotYet = {
     Line{"root", "config_source"},
     Line{"admin", "token_file"},
     Line{"admin", "metrics_listen"},
-    Line{"route", "upgrade"},
-    Line{"route", "tunnel_idle_timeout"},
     Line{"telemetry", "traces"},
 };
 // clang-format on

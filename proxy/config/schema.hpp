@@ -203,6 +203,8 @@ struct RouteConfig {
   HeaderEditsConfig response_headers;
   std::optional<Priority> priority;  // absent: the request's own, else standard
   std::optional<MirrorConfig> mirror;
+  std::vector<std::string> upgrade = {"websocket"};  // protocols that a request may switch to
+  Nanos tunnel_idle_timeout = std::chrono::hours{1};
   SourcePosition at;
 };
 

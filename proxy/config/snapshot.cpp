@@ -113,6 +113,8 @@ class Builder {
     row.accept = forms_of(policy.policy.deadline.accept);
     row.forward = forms_of(policy.policy.deadline.forward);
     row.priority = route.priority;
+    if (!route.respond) row.upgrade = route.upgrade;
+    row.tunnel_idle_timeout = route.tunnel_idle_timeout;
     // Without a `retry` block there are still reconnects, which the usual key permits.
     row.idempotency_key =
         policy.policy.retry ? policy.policy.retry->idempotency_key : policy::RetryConfig{}.idempotency_key;

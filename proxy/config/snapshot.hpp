@@ -66,6 +66,8 @@ struct RoutePlan {
   std::string_view fallback_host;    // the same at the fallback's upstream
   std::optional<Priority> priority;  // fixed by the route; absent: the request's own
   std::optional<MirrorPlan> mirror;
+  std::span<const std::string> upgrade;  // protocols that a request may switch to
+  Nanos tunnel_idle_timeout{0};
   std::string idempotency_key;  // a field that makes any method idempotent; empty: none
 };
 

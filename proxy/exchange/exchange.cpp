@@ -57,7 +57,9 @@ Exchange::Exchange(const Plan& plan, const RequestFacts& facts, WorkerLocal& loc
       deadline_unreadable_(facts.deadline_unreadable),
       priority_(facts.priority),
       idempotent_(facts.idempotent),
-      hedges_allowed_(plan.hedge.config != nullptr && policy::hedges_method(*plan.hedge.config, facts.method)),
+      upgrade_(facts.upgrade),
+      hedges_allowed_(plan.hedge.config != nullptr && !facts.upgrade &&
+                      policy::hedges_method(*plan.hedge.config, facts.method)),
       safe_method_(is_safe(facts.method)),
       changes_resource_(changes_resource(facts.method)),
       has_body_(facts.has_body),
@@ -188,6 +190,8 @@ void Exchange::take(const ResponseHead& head) {
   sample(*attempt, lesson);
   // A good answer is only known to be one when it is whole, or has been coming for a while.
   if (head.status >= 500) settle(*attempt, lesson);
+
+  if (head.status == 101) return switched(*attempt);
 
   policy::Classified result{.result = policy::classify_status(head.status)};
   if (plan_.classifier != nullptr) {
@@ -455,7 +459,7 @@ void Exchange::finish(const Ending& ending) noexcept {
   leave_loop();
   leave_cache();
   settle_request(last_lesson_);
-  settle_throttle(ending.why);
+  settle_throttle(tunnel_ ? Reason::success : ending.why);
   request_holdings_ = {};
   finished_ = true;
   conclude(ending);
@@ -541,7 +545,7 @@ void Exchange::end(Attempt& attempt, Outcome outcome, Reason why) noexcept {
   entry.duration = now_ - attempt.started;
 }
 
-bool Exchange::resendable_once_seen() const noexcept { return idempotent_ || retry().non_idempotent; }
+bool Exchange::resendable_once_seen() const noexcept { return !upgrade_ && (idempotent_ || retry().non_idempotent); }
 
 /// A request that could not be sent again must not meet a connection that may have died while idle.
 Reuse Exchange::reuse_for_request() const noexcept {

@@ -211,6 +211,7 @@ class Exchange {
   void suffer(Attempt& attempt);
   bool reconnect(Attempt& attempt, const AttemptFailed& failure);
   void answered(Attempt& attempt, policy::Classified result);
+  void switched(Attempt& attempt);
   void win(Attempt& attempt, policy::Classified result);
   void lose(Attempt& attempt, policy::Classified result);
   void after_round(policy::Classified result, Attempt* answer);
@@ -342,6 +343,8 @@ class Exchange {
   bool deadline_unreadable_ = false;
   Priority priority_ = Priority::standard;
   bool idempotent_ = false;
+  bool upgrade_ = false;         // it asks to switch protocols
+  bool tunnel_ = false;          // and the upstream has
   bool hedges_allowed_ = false;  // by the policy and the request's method
   bool safe_method_ = false;
   bool changes_resource_ = false;

@@ -472,6 +472,7 @@ bool Exchange::reconnect(Attempt& attempt, const AttemptFailed& failure) {
   const bool died_idle = failure.reused && (failure.why == Reason::reset || failure.why == Reason::closed_early);
   if (!died_idle || reconnected_ || now_ - attempt.sent > kReconnectWindow || now_ >= deadline_.at) return false;
   const policy::RetryQuestion question{.idempotent = idempotent_,
+                                       .once = upgrade_,
                                        .exposure = std::max(exposure_, failure.exposure),
                                        .body_replayable = !has_body_ || !body_overflowed_};
   if (policy::why_not_resendable(retry(), question)) return false;
@@ -500,6 +501,16 @@ void Exchange::answered(Attempt& attempt, Classified result) {
   if (held_is_final_) return lose(attempt, result);
   hold(attempt);
   held_is_final_ = held_ && result.result.outcome != Outcome::retryable;
+}
+
+/// The upgrade is the request's success, whatever becomes of the tunnel: neither what limits the wait for an answer nor
+/// what learns from one has to do with that.
+void Exchange::switched(Attempt& attempt) {
+  tunnel_ = true;
+  deadline_.client = kNever;
+  note(record(attempt), {.result = {Outcome::success, Reason::success}});
+  relay(attempt);
+  settle_relayed(attempt);
 }
 
 void Exchange::win(Attempt& attempt, Classified result) {
@@ -568,6 +579,7 @@ policy::RetryQuestion Exchange::question_about(Classified result) {
           .by_rule = result.by_rule,
           .pushback = pushback_,
           .idempotent = idempotent_,
+          .once = upgrade_,
           .exposure = exposure_,
           .body_replayable = !has_body_ || !body_overflowed_,
           .attempts = rounds_,

@@ -73,8 +73,10 @@ bool Exchange::may_be_stale(const policy::OutgoingAnswer& what) const noexcept {
 bool Exchange::fall_back_to_upstream(const Ending& ending, Attempt* answer) {
   if (over_) return false;
   const Upstream& upstream = *plan_.fallback.upstream;
-  const policy::RetryQuestion question{
-      .idempotent = idempotent_, .exposure = exposure_, .body_replayable = !has_body_ || !body_overflowed_};
+  const policy::RetryQuestion question{.idempotent = idempotent_,
+                                       .once = upgrade_,
+                                       .exposure = exposure_,
+                                       .body_replayable = !has_body_ || !body_overflowed_};
   std::optional<Reason> why_not = policy::why_not_resendable(configured_retry(), question);
   if (time_left(now_, deadline_.at) <= plan_.policy->deadline.min_remaining) why_not = Reason::deadline_insufficient;
   if (plan_.observes) {

@@ -5,7 +5,8 @@ namespace outrigger::exchange {
 RequestOutcome outcome_of(Reason reason) noexcept {
   switch (reason) {
     case Reason::success:
-    case Reason::http_4xx: return RequestOutcome::ok;
+    case Reason::http_4xx:
+    case Reason::tunnel_idle: return RequestOutcome::ok;
     case Reason::client_disconnected:
     case Reason::client_not_reading: return RequestOutcome::client_gone;
     case Reason::deadline_too_short:
@@ -22,6 +23,7 @@ RequestOutcome outcome_of(Reason reason) noexcept {
     case Reason::closed_early:
     case Reason::protocol_error:
     case Reason::response_head_too_large:
+    case Reason::upgrade_refused:
     case Reason::response_idle_timeout: return RequestOutcome::upstream_error;
     default: return RequestOutcome::rejected;
   }

@@ -150,6 +150,16 @@ bool asks_for_trailers_only(const FieldList& fields) noexcept {
   return iequals(fields.find(FieldId::te).value_or(""), "trailers");
 }
 
+/// What is meant for the next hop alone, which Connection tells it (RFC 9110 7.8, 10.1.4).
+void write_hop(const RequestHead& head, const RequestForward& how, TextWriter& out) {
+  const bool trailers = asks_for_trailers_only(*head.fields);
+  const bool upgrade = !how.upgrade.empty();
+  if (trailers) out.text(upgrade ? "Connection: TE, Upgrade\r\n" : "Connection: TE\r\n");
+  if (upgrade && !trailers) out.text("Connection: Upgrade\r\n");
+  if (trailers) out.text("TE: trailers\r\n");
+  if (upgrade) out.line("Upgrade: ", how.upgrade);
+}
+
 /// Takes the next member off a Via value; commas inside a comment do not end it.
 std::string_view next_via_member(std::string_view& list) noexcept {
   int depth = 0;
@@ -224,8 +234,7 @@ void write_request_head(const RequestHead& head, const RequestForward& how, Buff
   }
   copy_fields({fields, dropped, head.names_fields, how.edits}, writer);
   if (head.body.framing == Framing::chunked) writer.text("Transfer-Encoding: chunked\r\n");
-  // What TE says is meant for one hop, which Connection tells (RFC 9110 10.1.4).
-  if (asks_for_trailers_only(fields)) writer.text("Connection: TE\r\nTE: trailers\r\n");
+  write_hop(head, how, writer);
   if (const MaxForwards forwards = max_forwards(head); forwards.valid) {
     writer.line("Max-Forwards: ", forwards.left == 0 ? 0 : forwards.left - 1);
   }
@@ -284,6 +293,7 @@ bool is_last_forward(const RequestHead& head) noexcept {
 }
 
 Framing client_framing(const ResponseHead& head, std::uint8_t client_minor) noexcept {
+  if (head.status == 101) return Framing::until_close;
   if (head.body.framing == Framing::none || head.body.framing == Framing::content_length) return head.body.framing;
   return client_minor == 0 ? Framing::until_close : Framing::chunked;
 }
@@ -296,6 +306,9 @@ void write_response_head(const ResponseHead& head, const ResponseForward& how, B
   writer.line(" ", head.reason_phrase);
   copy_fields({fields, dropped_downstream(head, how), head.names_fields, how.edits, how.replaced}, writer);
   write_via(how.instance, writer);
+  if (head.status == 101) {
+    writer.line("Connection: Upgrade\r\nUpgrade: ", fields.find(FieldId::upgrade).value_or(""));
+  }
   if (head.status >= 200) {
     if (!fields.has(FieldId::date)) writer.line("Date: ", how.date);
     write_connection(client_framing(head, how.client_minor), how, writer);

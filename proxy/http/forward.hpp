@@ -43,6 +43,7 @@ struct RequestForward {
   std::string_view scheme = "http";          // the client's, for X-Forwarded-Proto
   std::string_view request_id = {};          // the received one or a new one
   std::string_view priority = {};            // for X-Request-Priority; empty: none is sent
+  std::string_view upgrade = {};             // the protocol that is asked for; empty: none is
   bool trusted = false;                      // what came as Forwarded and X-Forwarded-* is believed and continued
   const HeaderEdits* edits = nullptr;
 };
@@ -83,11 +84,13 @@ struct ResponseForward {
   const HeaderEdits* edits = nullptr;
 };
 
-/// How the body of this response is delimited for a client of that HTTP/1 minor version.
+/// How the body of this response is delimited for a client of that HTTP/1 minor version; what follows a 101 goes on
+/// until the connection ends.
 Framing client_framing(const ResponseHead& head, std::uint8_t client_minor) noexcept;
 
 /// Appends the whole head for the client. With until_close as client framing the connection is announced as closing,
-/// whatever `client_keep_alive` says. An interim response (1xx) gets neither framing nor connection fields nor a Date.
+/// whatever `client_keep_alive` says. An interim response (1xx) gets neither framing nor connection fields nor a Date;
+/// a 101 names the protocol that it switches to.
 void write_response_head(const ResponseHead& head, const ResponseForward& how, Buffer& out);
 
 }  // namespace outrigger::http

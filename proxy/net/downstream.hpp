@@ -37,6 +37,11 @@ class Downstream {
                          std::string_view trailers) = 0;
   virtual void send_body(std::string_view data) = 0;
   virtual void send_end(std::string_view trailers) = 0;
+  /// Behind the head of a 101: from now on the client's bytes are the request's body, whatever they are, until it ends
+  /// its side; the answer goes on after that.
+  virtual void open_tunnel() = 0;
+  /// No more of the tunnel's bytes will come for the client, which may still send.
+  virtual void half_close() = 0;
   /// A whole answer of our own.
   virtual void send_reply(const exchange::Reply& reply) = 0;
   /// A whole answer out of a cache.

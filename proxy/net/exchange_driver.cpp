@@ -29,6 +29,7 @@ void ExchangeDriver::begin(Downstream& downstream, Ref<View> view, const Request
   has_body_ = request.facts.has_body;
   answers_head_ = request.head->method == http::Method::head;
   chunked_ = request.head->body.framing == http::Framing::chunked;
+  upgrade_ = request.forward->upgrade;
   overflow_reported_ = replay_dropped_ = false;
   bytes_in_ = request.body.size();
   attempts_used_ = 0;
@@ -42,7 +43,7 @@ void ExchangeDriver::begin(Downstream& downstream, Ref<View> view, const Request
     elsewhere.host = route_->fallback_host;
     http::write_request_head(*request.head, elsewhere, fallback_head_);
   }
-  if (route_->mirror) {
+  if (route_->mirror && upgrade_.empty()) {
     mirror_ = Mirror::of(edge_, view_, request.route, *request.head, *request.forward, request.facts,
                          downstream.max_response_head());
   }
@@ -180,8 +181,18 @@ void ExchangeDriver::perform(const exchange::RelayResponse& order) {
   a.phase = Phase::relaying;
   const bool has_body = !in_hand_.end || !in_hand_.data.empty();
   if (order.truncate && has_body) return relay_half(a, order);
+  if (in_hand_.head->status == 101) open_tunnel(a);
   downstream_->send_head(*in_hand_.head, {order.should_not_retry, order.fallback}, in_hand_.data, in_hand_.end,
                          in_hand_.trailers);
+}
+
+/// The request goes on, as a body that nobody can send twice and that ends when the client says so.
+void ExchangeDriver::open_tunnel(Attempt& a) {
+  has_body_ = overflow_reported_ = true;
+  body_.begin(0, false);
+  a.body_at = 0;
+  a.body_ended = false;
+  downstream_->open_tunnel();
 }
 
 /// Breaks an answer off as if its upstream had died: half of what there is of the body goes out, never all of it.

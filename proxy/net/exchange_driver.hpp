@@ -59,6 +59,9 @@ class ExchangeDriver final : private LazyTimer {
   void on_delivered() { feed(exchange::Delivered{}); }
   void on_downstream_failed(Reason why) { feed(exchange::DownstreamFailed{why}); }
 
+  /// For how long neither side of a tunnel may say anything.
+  Nanos tunnel_idle_timeout() const noexcept { return route_->tunnel_idle_timeout; }
+
   void cancel(Reason why) { feed(exchange::Cancelled{why}); }
   bool active() const noexcept { return exchange_.has_value(); }
   /// What a state that lets the present request wait keeps of it.
@@ -116,6 +119,8 @@ class ExchangeDriver final : private LazyTimer {
     }
     std::size_t response_allowance() const override { return driver->allowance(*this); }
     std::size_t max_response_head() const override { return driver->downstream_->max_response_head(); }
+    std::string_view asked_upgrade() const override { return driver->upgrade_; }
+    void on_half_closed() override { driver->downstream_->half_close(); }
   };
 
   static constexpr std::size_t kMaxHeldBody = 64 * 1024;
@@ -156,6 +161,7 @@ class ExchangeDriver final : private LazyTimer {
   void push_body(Attempt& attempt);
   void forget_body(const Attempt& attempt) noexcept;
   void drop_replay() noexcept;
+  void open_tunnel(Attempt& attempt);
   void relay_held(Attempt& attempt, const exchange::RelayResponse& order);
   void relay_half(Attempt& attempt, const exchange::RelayResponse& order);
   /// `why`: counted where it was still connecting.
@@ -181,6 +187,7 @@ class ExchangeDriver final : private LazyTimer {
   bool has_body_ = false;
   bool answers_head_ = false;
   bool chunked_ = false;
+  std::string_view upgrade_;  // the protocol that was asked for; empty: none
   bool overflow_reported_ = false;
   bool replay_dropped_ = false;  // no further attempt needs what the last ones have got
   std::uint64_t bytes_in_ = 0;

@@ -9,6 +9,7 @@
 #include "proxy/http/local_reply.hpp"
 #include "proxy/http/methods.hpp"
 #include "proxy/http/rewrite.hpp"
+#include "proxy/http/upgrade.hpp"
 #include "proxy/net/policy_facts.hpp"
 
 namespace outrigger::net {
@@ -51,6 +52,11 @@ void H1Downstream::on_readable() {
   loop().refresh();
   if (gone_) return leave(Reason::client_disconnected);
   if (state_ == State::idle && !in_.empty()) next_request();
+  if (tunnel_ && !in_.empty()) {
+    // They came before the answer that gives them a meaning.
+    take_body_bytes({in_.data(), in_.size()});
+    in_.release();
+  }
   for (int i = 0; i < kReceivesPerTurn; ++i) {
     if (state_ == State::closed || gone_ || !receive_once()) return;
   }
@@ -79,6 +85,10 @@ bool H1Downstream::receive_once() {
     transport_->watch_read();
     return false;
   }
+  if (result.status == IoStatus::eof && tunnel_) {
+    end_of_client();
+    return false;
+  }
   if (result.status != IoStatus::ok) {
     leave(Reason::client_disconnected);
     return false;
@@ -97,10 +107,25 @@ bool H1Downstream::receive_once() {
   return true;
 }
 
+/// The client must go on sending its body, or either side of a tunnel something, before that.
+void H1Downstream::expect_body() {
+  body_due_ = saturating_add(loop().now(), tunnel_ ? driver_->tunnel_idle_timeout() : limits().body_idle_timeout);
+  rearm();
+}
+
+/// The client has ended its side of a tunnel; the other goes on.
+void H1Downstream::end_of_client() {
+  body_complete_ = true;
+  expect_body();
+  driver_->on_body_end({});
+  if (state_ == State::busy) transport_->watch_broken();
+}
+
 /// Nothing may be received for now: only a broken connection is announced, so a half-closed one is looked for.
 void H1Downstream::stop_listening() {
-  body_due_ = kNever;  // the silence is ours
   transport_->watch_broken();
+  if (tunnel_) return;  // which may be half-closed, and is idle when nobody takes anything
+  body_due_ = kNever;   // the silence is ours
   half_close_due_ = saturating_add(loop().now(), kHalfCloseCheck);
   rearm();
 }
@@ -227,6 +252,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
   const auto deadline = http::incoming_deadline(fields, plan.accept);
   const Priority priority = priority_of(fields, plan.priority);
   const TlsSession* const tls = transport_->tls();
+  const std::string_view upgrade = http::upgrade_of(head, plan.upgrade);
   const http::RequestForward forward{.instance = snapshot.instance,
                                      .path = http::rewritten(plan.rewrite, target->path, loop().rewritten),
                                      .query = target->query,
@@ -237,6 +263,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                                      .scheme = tls != nullptr ? "https" : "http",
                                      .request_id = request_id(),
                                      .priority = to_string(priority),
+                                     .upgrade = upgrade,
                                      .trusted = info_.local || listener().trusted_hops > 0,
                                      .edits = plan.request_edits};
   const std::uint64_t replay = plan.plan.policy->retry ? plan.plan.policy->retry->replay_buffer_bytes
@@ -257,6 +284,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                   .route = *route,
                   .facts = {.idempotent = has_key || http::is_idempotent(head.method),
                             .has_body = has_body,
+                            .upgrade = !upgrade.empty(),
                             .body_fits_replay = head.body.bytes <= replay,
                             .client_deadline = deadline.left == kForever ? std::nullopt : std::optional{deadline.left},
                             .deadline_unreadable = deadline.invalid,
@@ -268,7 +296,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                             .priority = priority,
                             .client_ip = client_ip(fields),
                             .fields = fields.view(),
-                            .cache = cache_facts(plan, asked, has_body, loop().cache_key),
+                            .cache = cache_facts(plan, asked, has_body || !upgrade.empty(), loop().cache_key),
                             .chaos = meets_chaos(plan, asked),
                             .logged_fields = fields_to_log(fields),
                             .wall_start_us = loop().wall_us()},
@@ -276,10 +304,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                   .body = body,
                   .body_complete = body_complete_,
                   .trailers = trailers()});
-  if (state_ == State::busy && !body_complete_) {
-    body_due_ = saturating_add(loop().now(), limits().body_idle_timeout);
-    rearm();
-  }
+  if (state_ == State::busy && !body_complete_) expect_body();
   return used;
 }
 
@@ -320,7 +345,10 @@ std::string_view H1Downstream::decode(std::span<char> bytes, std::size_t& consum
   std::string_view data;
   consumed = 0;
   if (body_complete_) return data;
-  if (body_framing_ == http::Framing::content_length) {
+  if (tunnel_) {
+    consumed = bytes.size();
+    data = {bytes.data(), bytes.size()};
+  } else if (body_framing_ == http::Framing::content_length) {
     consumed = static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, bytes.size()));
     data = {bytes.data(), consumed};
     body_left_ -= consumed;
@@ -352,10 +380,7 @@ void H1Downstream::take_body_bytes(std::span<char> bytes) {
   }
   if (!data.empty()) driver_->on_body(data);
   if (driver_ == nullptr) return;
-  if (!body_complete_) {
-    body_due_ = saturating_add(loop().now(), limits().body_idle_timeout);
-    return rearm();
-  }
+  if (!body_complete_) return expect_body();
   body_due_ = kNever;
   in_.append({bytes.data() + used, bytes.size() - used});
   driver_->on_body_end(trailers());
@@ -370,8 +395,7 @@ void H1Downstream::resume_body() {
   if (state_ != State::busy || body_complete_ || !body_wanted_ || driver_ == nullptr) return;
   if (driver_->body_allowance() == 0) return;
   half_close_due_ = kNever;
-  body_due_ = saturating_add(loop().now(), limits().body_idle_timeout);
-  rearm();
+  expect_body();
   transport_->watch_read();
 }
 
@@ -392,6 +416,7 @@ void H1Downstream::leave(Reason why) {
 
 void H1Downstream::exchange_over() {
   driver_ = nullptr;
+  tunnel_ = false;
   body_due_ = write_due_ = half_close_due_ = kNever;
   if (state_ == State::closed) return;
   if (gone_) return close();
@@ -457,7 +482,11 @@ void H1Downstream::on_due(TimePoint now) {
   }
   if (now >= body_due_) {
     body_due_ = kNever;
-    if (driver_ != nullptr) driver_->on_downstream_failed(Reason::body_timeout);
+    if (tunnel_) {
+      driver_->cancel(Reason::tunnel_idle);
+    } else if (driver_ != nullptr) {
+      driver_->on_downstream_failed(Reason::body_timeout);
+    }
     if (state_ == State::closed) return;
   }
   if (now >= half_close_due_) {

@@ -9,6 +9,10 @@
 // read because nobody takes it, only a broken connection is announced, and a half-closed one is looked for once a
 // second.
 //
+// Behind a 101 the connection is a tunnel: what the client sends is a body without an end of its own, what it gets an
+// answer until the connection closes, each side ends by itself, and one timer stands for all the others. A tunnel that is
+// cut ends with a reset, because an end in good order would mean that the other side had said all.
+//
 // A connection that will not be used again is closed in the order that lets the client read what was said: our side
 // first, then a bounded drain of theirs.
 //
@@ -68,6 +72,8 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
                  std::string_view trailers) override;
   void send_body(std::string_view data) override;
   void send_end(std::string_view trailers) override;
+  void open_tunnel() override;
+  void half_close() override;
   void send_reply(const exchange::Reply& reply) override;
   void send_cached(const policy::CacheHit& hit, std::string_view fallback) override;
   void cut() override;
@@ -109,6 +115,8 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   std::string_view decode(std::span<char> bytes, std::size_t& consumed);
   void next_request();
   void stop_listening();
+  void expect_body();
+  void end_of_client();
   void leave(Reason why);
 
   // Writing.
@@ -169,6 +177,8 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   bool body_complete_ = true;     // all of it has been received
   bool answer_complete_ = false;  // all of it has been accepted for writing
   bool shows_timeline_ = false;   // the client asked for it
+  bool tunnel_ = false;           // behind a 101: bytes without a meaning, both ways
+  bool half_closed_ = false;      // the last of them for the client has come
   bool gone_ = false;             // nothing can be said to the client any more
   std::uint32_t requests_ = 0;
   std::size_t lingered_ = 0;

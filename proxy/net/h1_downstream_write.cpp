@@ -100,6 +100,23 @@ void H1Downstream::send_end(std::string_view trailers) {
   write_body({}, true, trailers);
 }
 
+void H1Downstream::open_tunnel() {
+  tunnel_ = true;
+  body_complete_ = keep_alive_ = false;
+  body_wanted_ = true;
+  max_body_ = 0;
+  half_close_due_ = kNever;
+  expect_body();
+  // What the client has sent already has its turn like every other event.
+  if (!in_.empty()) return transport_->wake();
+  transport_->watch_read();
+}
+
+void H1Downstream::half_close() {
+  half_closed_ = true;
+  if (out_.empty()) transport_->shutdown_send();
+}
+
 /// Writes data in the framing of the answer, behind what the worker's `out` already holds.
 void H1Downstream::write_body(std::string_view data, bool end, std::string_view trailers) {
   Buffer& text = loop().out;
@@ -286,6 +303,7 @@ void H1Downstream::write(std::span<const std::string_view> pieces) {
     sent = result.bytes;
     bytes_sent_ += sent;
     loop().row.moved(Direction::downstream_out, sent);
+    if (tunnel_ && sent != 0) expect_body();
   }
   for (const std::string_view piece : pieces) {
     const std::size_t skipped = std::min(sent, piece.size());
@@ -293,7 +311,7 @@ void H1Downstream::write(std::span<const std::string_view> pieces) {
     out_.append(piece.substr(skipped));
   }
   if (out_.empty()) return;
-  if (write_due_ == kNever) {
+  if (write_due_ == kNever && !tunnel_) {
     write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
     rearm();
   }
@@ -313,12 +331,14 @@ void H1Downstream::flush() {
   bytes_sent_ += result.bytes;
   loop().row.moved(Direction::downstream_out, result.bytes);
   out_.consume(result.bytes);
+  if (tunnel_ && result.bytes != 0) expect_body();
   if (!out_.empty()) {
-    write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
+    if (!tunnel_) write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
     return transport_->watch_write();
   }
   out_.release();
   write_due_ = kNever;
+  if (half_closed_) transport_->shutdown_send();
   if (state_ == State::lingering) return linger();
   if (driver_ != nullptr) driver_->on_downstream_drained();
   check_delivered();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "proxy/http/upgrade.hpp"
 #include "proxy/net/faults.hpp"
 
 namespace outrigger::net {
@@ -134,6 +135,11 @@ void H1Upstream::flush() {
 void H1Upstream::request_progress() {
   if (!request_ended_ || request_sent_ || write_dead_ || !out_.empty()) return;
   request_sent_ = true;
+  if (tunnel_) {
+    transport_->shutdown_send();
+    if (read_ended_) end_tunnel();
+    return;
+  }
   if (sink_ != nullptr) sink_->on_request_sent();
 }
 
@@ -232,8 +238,8 @@ std::size_t H1Upstream::take_head(std::span<char> bytes) {
       sink->on_response(head, {rest.data(), verdict.size}, piece.data, piece.end, trailers());
       return bytes.size();
     }
-    // Switching protocols was not asked for, and patience with interim heads has a limit.
-    if (head.status == 101 || ++interims_ > kMaxInterim) {
+    if (head.status == 101) return take_switch(rest, verdict.size) ? bytes.size() : used;
+    if (++interims_ > kMaxInterim) {
       fail(Reason::protocol_error);
       return used;
     }
@@ -241,6 +247,22 @@ std::size_t H1Upstream::take_head(std::span<char> bytes) {
     if (state_ != State::busy) return used;
   }
   return used;
+}
+
+/// A 101 has come; false where that is not what was asked for. From here on no byte has a meaning for us.
+bool H1Upstream::take_switch(std::span<char> bytes, std::size_t head_size) {
+  const http::ResponseHead& head = loop().parser.response();
+  const std::string_view asked = sink_->asked_upgrade();
+  if (asked.empty() || !http::switches_to(head, asked)) {
+    fail(asked.empty() ? Reason::protocol_error : Reason::upgrade_refused);
+    return false;
+  }
+  head_done_ = tunnel_ = true;
+  framing_ = http::Framing::until_close;
+  keep_alive_ = request_ended_ = request_sent_ = chunked_request_ = false;
+  const std::string_view all{bytes.data(), bytes.size()};
+  sink_->on_response(head, all.substr(0, head_size), all.substr(head_size), false, {});
+  return true;
 }
 
 H1Upstream::Piece H1Upstream::decode(std::span<char> bytes) {
@@ -281,12 +303,25 @@ std::string_view H1Upstream::trailers() const noexcept {
 }
 
 void H1Upstream::at_eof() {
+  if (tunnel_) {
+    read_ended_ = true;
+    if (request_sent_) return end_tunnel();
+    transport_->watch_broken();
+    return sink_->on_half_closed();
+  }
   if (head_done_ && framing_ == http::Framing::until_close) {
     UpstreamSink* sink = sink_;
     complete();
     return sink->on_end({});
   }
   fail(Reason::closed_early);
+}
+
+/// Both sides have ended in good order.
+void H1Upstream::end_tunnel() {
+  UpstreamSink* sink = sink_;
+  complete();
+  sink->on_end({});
 }
 
 /// The response is whole: the connection goes back to the pool, or away.
@@ -305,14 +340,15 @@ void H1Upstream::complete() {
 // ---- its end --------------------------------------------------------------------------------
 
 void H1Upstream::resume() {
-  if (state_ != State::busy) return;
+  if (state_ != State::busy || read_ended_) return;
   watch_silence();
   transport_->watch_read();
 }
 
-/// The body may be silent only for so long, while it is we who listen.
+/// The body may be silent only for so long, while it is we who listen; how long a tunnel may be is the client's side's
+/// to know.
 void H1Upstream::watch_silence() {
-  if (state_ != State::busy || !head_done_) return;
+  if (state_ != State::busy || !head_done_ || tunnel_) return;
   if (sink_->response_allowance() == 0) return clear();
   set(loop().wheel, saturating_add(loop().now(), pool_->settings().read_idle_timeout));
 }
@@ -344,6 +380,8 @@ void H1Upstream::fail(Reason why) {
 void H1Upstream::abort(Reason why) {
   if (state_ == State::connecting) pool_->count_connect(why);
   sink_ = nullptr;
+  // An end in good order would pass for one that the client has meant.
+  if (tunnel_) transport_->reset();
   close();
 }
 

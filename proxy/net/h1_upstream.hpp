@@ -8,6 +8,8 @@
 // A write error does not end a request: the server may have answered before it closed, and that answer is still to be
 // read. The end comes from the reading side.
 //
+// After a 101 that was asked for it carries bytes without a meaning until both sides have ended, and is then closed.
+//
 // Life: an open connection holds a reference to itself, which `close` drops; handlers hold one while they run.
 //
 // Threads: one worker.
@@ -75,6 +77,8 @@ class H1Upstream final : public Counted<H1Upstream>, public UpstreamStream, priv
   void watch_silence();
   void take_bytes(std::span<char> bytes);
   std::size_t take_head(std::span<char> bytes);
+  bool take_switch(std::span<char> bytes, std::size_t head_size);
+  void end_tunnel();
   Piece decode(std::span<char> bytes);
   void deliver_body(std::span<char> bytes);
   std::string_view trailers() const noexcept;
@@ -102,6 +106,8 @@ class H1Upstream final : public Counted<H1Upstream>, public UpstreamStream, priv
   bool keep_alive_ = false;
   bool stray_ = false;  // bytes behind the response
   bool reused_ = false;
+  bool tunnel_ = false;
+  bool read_ended_ = false;  // of a tunnel
   http::Framing framing_ = http::Framing::none;
   std::uint32_t interims_ = 0;
   std::uint32_t requests_ = 0;

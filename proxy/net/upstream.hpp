@@ -4,8 +4,9 @@
 // protocol that carries many streams on a connection fits behind the same two interfaces.
 //
 // Rules: a stream accepts every byte it is given and reports what it could not pass on yet as `backlog`; its user gives
-// no more until `on_drained`. After `on_response` or `on_end` with the end, after `on_failed` and after `abort`, the
-// stream belongs to nobody and says nothing more.
+// no more until `on_drained`. After a 101 the stream is a tunnel: bytes go both ways, and each side ends by itself,
+// ours with `send_end` and the other with `on_half_closed`; `on_end` comes when both have. After `on_response` or
+// `on_end` with the end, after `on_failed` and after `abort`, the stream belongs to nobody and says nothing more.
 #pragma once
 
 #include <cstddef>
@@ -33,11 +34,15 @@ class UpstreamSink {
                            std::string_view trailers) = 0;
   virtual void on_data(std::string_view data) = 0;
   virtual void on_end(std::string_view trailers) = 0;
+  /// The other side of a tunnel has sent all that it will.
+  virtual void on_half_closed() {}
   virtual void on_failed(Reason why, exchange::Exposure exposure, bool reused) = 0;
   /// How many body bytes may be received now; 0: none until `resume`.
   virtual std::size_t response_allowance() const = 0;
   /// The most that the head of the answer may have.
   virtual std::size_t max_response_head() const = 0;
+  /// The protocol that a 101 may switch to; empty: none was asked for.
+  virtual std::string_view asked_upgrade() const { return {}; }
 
  protected:
   ~UpstreamSink() = default;

@@ -43,6 +43,7 @@ constexpr Classification classify_status(std::uint16_t status) noexcept {
 constexpr Classification classify_fault(Reason fault) noexcept {
   switch (fault) {
     case Reason::protocol_error:
+    case Reason::upgrade_refused:
     case Reason::response_head_too_large: return {Outcome::non_retryable, fault};
     default: return {Outcome::retryable, fault};
   }

@@ -15,7 +15,8 @@ bool body_allows(const RetryQuestion& question) noexcept {
 }
 
 bool method_allows(const RetryConfig& config, const RetryQuestion& question) noexcept {
-  return question.idempotent || question.exposure == Exposure::nothing_sent || config.non_idempotent;
+  if (question.exposure == Exposure::nothing_sent) return true;
+  return !question.once && (question.idempotent || config.non_idempotent);
 }
 
 }  // namespace

@@ -43,6 +43,7 @@ struct RetryQuestion {
   bool by_rule = false;   // a classifier's own rule said so: a 429 then needs no Retry-After
   bool pushback = false;  // the upstream asked not to be tried again
   bool idempotent = false;
+  bool once = false;  // whatever its method and the configuration say, it is not sent again once any of it was
   Exposure exposure = Exposure::fully_sent;
   bool body_replayable = true;
   std::uint32_t attempts = 1;          // launched so far, reconnects not counted

@@ -38,6 +38,7 @@ class Answer:
     hold_body: threading.Event | None = None  # waited for between head and body
     raw: bytes | None = None  # sent instead of all of that, before hold_body
     rest: bytes = b""         # sent after raw and hold_body
+    then: object = None       # called with the connection and its stream behind raw; when it returns, that ends
     end: str = "keep"         # keep | fin | reset | notify (TLS): what happens to the connection afterwards
 
     def head(self):
@@ -169,6 +170,9 @@ class Upstream:
             self._read(connection, stream, request, answer)
         self._wait(connection, answer.hold)
         self._answer(connection, answer, request)
+        if answer.then:
+            answer.then(connection, stream)
+            return False
         if answer.end != "keep":
             hang_up(connection.sock, answer.end)
             return False

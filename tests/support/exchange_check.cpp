@@ -23,6 +23,7 @@ bool is_abort(Reason why) {
     case Reason::max_duration:
     case Reason::client_disconnected:
     case Reason::client_not_reading:
+    case Reason::tunnel_idle:
     case Reason::body_timeout:
     case Reason::body_too_large:
     case Reason::bad_request:
@@ -63,7 +64,7 @@ ExchangeCheck::ExchangeCheck(const Plan& plan, const RequestFacts& facts, const 
     : plan_(plan),
       timeline_(timeline),
       ledger_(ledger),
-      idempotent_(facts.idempotent),
+      idempotent_(facts.idempotent && !facts.upgrade),
       has_body_(facts.has_body),
       method_(facts.method),
       client_deadline_(facts.client_deadline) {}
@@ -197,7 +198,7 @@ void ExchangeCheck::take(const ResponseHead& fact) {
       plan_.classifier != nullptr
           ? policy::classify(*plan_.classifier, method_, fact.status, fact.headers).result.outcome
           : policy::classify_status(fact.status).outcome;
-  attempt->success = outcome == policy::Outcome::success;
+  attempt->success = outcome == policy::Outcome::success || fact.status == 101;
 }
 
 void ExchangeCheck::take(const HeldState& fact) {
@@ -381,7 +382,8 @@ void ExchangeCheck::perform(const RelayResponse& order) {
   replaced_ = attempt.elsewhere;
   require(attempt.elsewhere == !order.fallback.empty(), "a response is marked wrongly");
   status_ = attempt.status;
-  if (attempt.success && !attempt.elsewhere) earn_at_ = saturating_add(now_, kSettleAfterHead);
+  const bool switched = attempt.status == 101;
+  if (attempt.success && !attempt.elsewhere) earn_at_ = switched ? now_ : saturating_add(now_, kSettleAfterHead);
 }
 
 void ExchangeCheck::perform(const CloseDownstream&) {
@@ -501,10 +503,11 @@ void ExchangeCheck::note_ending(const AttemptRecord& entry, Attempt& attempt) {
           "I9 an attempt ends twice");
 }
 
-/// A success counts when its body is complete, or five seconds after its head, unless it was cut at that very instant.
+/// A success counts when its body is complete, or five seconds after its head, unless it was cut at that very instant;
+/// a 101 is one at once.
 void ExchangeCheck::earn_if_due(bool closing) {
   if (now_ < earn_at_ || closing) return;
-  const bool told = tick_ || live_attempts() == 0;
+  const bool told = tick_ || live_attempts() == 0 || status_ == 101;
   if (!told) return;
   earn_at_ = kNever;
   for (const BudgetRef& budget : budgets()) {

@@ -110,6 +110,7 @@ struct Given {
   Given& endpoints(std::size_t count) { return endpoint_count = count, *this; }
   Given& post() { return facts.idempotent = false, facts.method = "POST", *this; }
   Given& body(bool fits_replay = true) { return facts.has_body = true, facts.body_fits_replay = fits_replay, *this; }
+  Given& upgrade() { return facts.upgrade = true, *this; }
   Given& client_waits(Nanos limit) { return facts.client_deadline = limit, *this; }
   Given& hedge(Nanos delay, std::uint32_t most = 1) {
     if (!hedge_config) hedge_config.emplace();

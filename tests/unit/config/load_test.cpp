@@ -170,9 +170,6 @@ TEST_SUITE("config") {
       REQUIRE(lines.size() == 1);
       CHECK(lines[0].find(" error: " + path + ": not supported yet") != std::string::npos);
     };
-    for (const std::string key : {"upgrade", "tunnel_idle_timeout"}) {
-      refuses({"", "", ", " + key + ": {}", ""}, "routes[0]." + key);
-    }
     refuses({"", "", "", "config_source: {}\n"}, "config_source");
     refuses({"", "", "", "admin: {token_file: x}\n"}, "admin.token_file");
     refuses({"", "", "", "admin: {metrics_listen: x}\n"}, "admin.metrics_listen");

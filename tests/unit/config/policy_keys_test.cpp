@@ -277,6 +277,30 @@ TEST_SUITE("config") {
     }
   }
 
+  TEST_CASE("a route allows upgrades to WebSocket unless it names others or none, and bounds how long they idle") {
+    const auto route = [](const std::string& keys) {
+      return load(
+          "version: 1\nlisteners: [{name: main, listen: '127.0.0.1:0'}]\nupstreams: {a: {endpoints: ['127.0.0.1:1']}}\n"
+          "routes: [{upstream: a" +
+          keys + "}]\n");
+    };
+    const LoadResult defaults = route("");
+    CHECK(defaults.config.routes[0].upgrade == std::vector<std::string>{"websocket"});
+    CHECK(effective(defaults.config, "routes[0].upgrade") == "[\"websocket\"]");
+    CHECK(effective(defaults.config, "routes[0].tunnel_idle_timeout") == "1h");
+    const LoadResult other = route(", upgrade: [chat, websocket], tunnel_idle_timeout: 24h");
+    REQUIRE(other.ok());
+    CHECK(other.config.routes[0].upgrade == std::vector<std::string>{"chat", "websocket"});
+    CHECK(effective(other.config, "routes[0].tunnel_idle_timeout") == "24h");
+    CHECK(route(", upgrade: []").config.routes[0].upgrade.empty());
+    CHECK(route(", tunnel_idle_timeout: 10ms").ok());
+    for (const std::string wrong : {"upgrade: websocket", "upgrade: ['web socket']", "upgrade: [{}]",
+                                    "tunnel_idle_timeout: 9ms", "tunnel_idle_timeout: 25h", "tunnel_idle_timeout: 0"}) {
+      CAPTURE(wrong);
+      CHECK_FALSE(route(", " + wrong).ok());
+    }
+  }
+
   TEST_CASE("a mirror takes all requests unless it says less, and at most so many at once") {
     const auto mirror = [](const std::string& keys) {
       return load(

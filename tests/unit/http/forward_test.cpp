@@ -202,6 +202,19 @@ TEST_SUITE("http") {
     CHECK_FALSE(is_last_forward(ParsedRequest{"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"}.head()));
   }
 
+  TEST_CASE("an upgrade that is allowed is asked for in words of our own") {
+    const std::string head = get_with("Connection: Upgrade, X-Named\r\nUpgrade: WebSocket, h2c\r\nX-Named: 1\r\n");
+    CHECK_FALSE(contains(sent(head, usual()), "pgrade"));
+    RequestForward how = usual();
+    how.upgrade = "websocket";
+    const std::string out = sent(head, how);
+    CHECK(contains(out, "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"));
+    CHECK(count(out, "pgrade") == 2);
+    CHECK_FALSE(contains(out, "X-Named"));
+    CHECK(contains(sent(get_with("TE: trailers\r\n"), how),
+                   "\r\nConnection: TE, Upgrade\r\nTE: trailers\r\nUpgrade: websocket\r\n"));
+  }
+
   TEST_CASE("a route's edits remove, replace and add") {
     const std::vector<Field> set = {{"X-Set", "new"}};
     const std::vector<Field> add = {{"X-Add", "2"}};
@@ -333,6 +346,17 @@ TEST_SUITE("http") {
     CHECK_FALSE(contains(relayed(ok_with("Transfer-Encoding: chunked\r\n"), {}, true), "Transfer-Encoding"));
     CHECK_FALSE(contains(relayed(ok_with(""), {}, true), "Connection"));
     CHECK(count(relayed(ok_with("Content-Length: 5\r\nContent-Length: 5\r\n")), "Content-Length") == 1);
+  }
+
+  TEST_CASE("a 101 says what it switches to and nothing of how what follows is framed") {
+    ResponseForward how;
+    how.instance = "me";
+    how.client_keep_alive = false;
+    CHECK(relayed("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade, X-Named\r\n"
+                  "X-Named: 1\r\nSec-WebSocket-Accept: a\r\nContent-Length: 5\r\n\r\n",
+                  how) ==
+          "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: a\r\nVia: 1.1 me\r\nConnection: Upgrade\r\n"
+          "Upgrade: websocket\r\n\r\n");
   }
 
   TEST_CASE("an interim response is relayed without framing, connection or date") {

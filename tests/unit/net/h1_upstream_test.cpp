@@ -230,7 +230,7 @@ TEST_SUITE("net") {
       REQUIRE(rig.reaches(told, peer));
       peer.send(answer);
       rig.settle();
-      CHECK(told.story == (first == 256 ? "sent, 200, end" : "sent, 200, protocol_error fully_sent"));
+      CHECK(told.story == (first == 256 ? "sent, 200, end" : "sent, protocol_error fully_sent"));
     }
   }
 
