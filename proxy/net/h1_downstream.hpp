@@ -10,8 +10,8 @@
 // second.
 //
 // Behind a 101 the connection is a tunnel: what the client sends is a body without an end of its own, what it gets an
-// answer until the connection closes, each side ends by itself, and one timer stands for all the others. A tunnel that is
-// cut ends with a reset, because an end in good order would mean that the other side had said all.
+// answer until the connection closes, each side ends by itself, and one timer stands for all the others. A tunnel that
+// is cut ends with a reset, because an end in good order would mean that the other side had said all.
 //
 // A connection that will not be used again is closed in the order that lets the client read what was said: our side
 // first, then a bounded drain of theirs.
