@@ -31,11 +31,11 @@ TEST_SUITE("race") {
   TEST_CASE("a token bucket gives every token once") {
     BudgetConfig config = of(BudgetType::token_bucket);
     config.capacity = 1'000'000;  // so many that the threads are sure to meet
-    for (int round = 0; round < 4; ++round) {
+    for (int round = 0; round < kRepeats; ++round) {
       Budget budget{config, kThreads};
       std::atomic<int> taken{0};
       race([&](std::uint32_t) {
-        for (int i = 0; i < 1'000'000; ++i) {
+        for (int i = 0; i < 600'000; ++i) {
           if (budget.admit(config, 1, kStart)) taken.fetch_add(1);
         }
       });
@@ -51,9 +51,9 @@ TEST_SUITE("race") {
     Budget budget{config, kThreads};
     std::atomic<int> taken{0};
     race([&](std::uint32_t thread) {
-      for (int i = 0; i < 8'000'000; ++i) {
+      for (int i = 0; i < 1'000'000 * kRepeats; ++i) {
         // Each clock is late by its own amount; together they see 1002 milliseconds begin.
-        const TimePoint now = kStart + i * 125ns - thread * 700us;
+        const TimePoint now = kStart + i * (1000ns / kRepeats) - thread * 700us;
         if (budget.admit(config, 1, now)) taken.fetch_add(1);
       }
     });
@@ -90,7 +90,7 @@ TEST_SUITE("race") {
     Budget budget{config, kThreads};
     std::atomic<int> too_much{0};
     race([&](std::uint32_t) {
-      for (int i = 0; i < 60 * kRounds; ++i) {
+      for (int i = 0; i < 8 * kRepeats * kRounds; ++i) {
         if (i % 6 == 0) static_cast<void>(budget.admit(config, 1, kStart));
         budget.earn(config);
         if (budget.available(larger, kStart) > 5) too_much.fetch_add(1);
@@ -107,11 +107,11 @@ TEST_SUITE("race") {
     std::atomic<int> taken{0};
     // Who is ahead finds the next interval begun, and the others catch up with him: they meet at every one.
     race([&](std::uint32_t) {
-      for (int i = 0; i < 40 * kRounds; ++i) {
+      for (int i = 0; i < 5 * kRepeats * kRounds; ++i) {
         if (budget.admit(config, 1, kStart + i * 20us)) taken.fetch_add(1);
       }
     });
-    CHECK(taken.load() == 40 * kRounds);
+    CHECK(taken.load() == 5 * kRepeats * kRounds);
   }
 
   TEST_CASE("a ratio never has more extras in flight than its requests allow") {
@@ -125,7 +125,7 @@ TEST_SUITE("race") {
     Crowd crowd;
     race([&](std::uint32_t) {
       std::vector<BudgetPermit> held;
-      for (int i = 0; i < 30 * kRounds; ++i) {
+      for (int i = 0; i < 4 * kRepeats * kRounds; ++i) {
         if (BudgetPermit permit = budget.admit(config, 1, kStart)) {
           crowd.enter();
           held.push_back(std::move(permit));
@@ -143,14 +143,14 @@ TEST_SUITE("race") {
   }
 
   TEST_CASE("a window admits at most one extra too many per thread that asks at the same time") {
-    for (const double floor : {100.0, 30'000.0}) {
+    for (const double floor : {100.0, 3750.0 * kRepeats}) {
       BudgetConfig config = of(BudgetType::window);
       config.max_rate = 0;
       config.min_per_second = floor;
       Budget budget{config, kThreads};
       std::atomic<int> taken{0};
       race([&](std::uint32_t) {
-        for (int i = 0; i < 90'000; ++i) {
+        for (int i = 0; i < 11'250 * kRepeats; ++i) {
           if (budget.admit(config, 1, kStart)) taken.fetch_add(1);
         }
       });

@@ -93,7 +93,7 @@ TEST_SUITE("race") {
     race([&](std::uint32_t thread) {
       Rng rng{thread};
       std::vector<RateLimitAnswer> held;
-      for (int i = 0; i < 200'000; ++i) {
+      for (int i = 0; i < 25'000 * kRepeats; ++i) {
         RateLimitAnswer answer = limit.admit(config, kForever, kStart);
         if (answer.verdict.admitted()) held.push_back(std::move(answer));
         if (held.size() > 5 || (!held.empty() && rng.below(2) == 0)) {

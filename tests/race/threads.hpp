@@ -13,6 +13,14 @@ namespace outrigger::test {
 
 inline constexpr std::uint32_t kThreads = 4;
 
+/// How often a race is run anew whose threads meet only by luck. ThreadSanitizer makes every access some ten times
+/// dearer; it gets less of them.
+#if defined(__SANITIZE_THREAD__)
+inline constexpr int kRepeats = 1;
+#else
+inline constexpr int kRepeats = 8;
+#endif
+
 /// Runs `body(index)` on kThreads threads and waits for all of them.
 template <class Body>
 void race(Body body) {
