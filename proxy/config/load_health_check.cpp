@@ -43,9 +43,6 @@ void read_health_check(Block& block, std::optional<policy::HealthConfig>& health
     check.integer("healthy_after", config.healthy_after, {1, 100});
     check.integer("unhealthy_after", config.unhealthy_after, {1, 100});
     read_expected(check, config.expect);
-    if (block.has("tls")) {
-      check.findings().error(check.place(), check.path(), "is not possible beside tls: checks are made without it");
-    }
   });
 }
 

@@ -43,7 +43,7 @@ HealthChecks::HealthChecks(net::IoContext& io, telemetry::LogWriter& log, std::u
 
 HealthChecks::~HealthChecks() = default;
 
-void HealthChecks::follow(const config::Snapshot& snapshot) {
+void HealthChecks::follow(const config::Snapshot& snapshot, const net::TlsContexts& tls) {
   std::set<Key> wanted;
   std::size_t state = 0;  // endpoint states are in the order of the endpoints
   for (std::size_t i = 0; i < snapshot.config.upstreams.size(); ++i) {
@@ -63,11 +63,14 @@ void HealthChecks::follow(const config::Snapshot& snapshot) {
       const bool same = !is_new && check->config == *upstream.health_check;
       check->upstream = upstream.name;
       check->config = *upstream.health_check;
-      check->question = {.address = *address,
-                         .host = host_for(upstream, snapshot.endpoint_hosts[i][j], endpoint.address),
-                         .path = check->config.path,
-                         .timeout = check->config.timeout,
-                         .expect = check->config.expect};
+      check->question = {
+          .address = *address,
+          .host = host_for(upstream, snapshot.endpoint_hosts[i][j], endpoint.address),
+          .path = check->config.path,
+          .timeout = check->config.timeout,
+          .expect = check->config.expect,
+          .tls = tls.upstreams[i],
+          .tls_name = upstream.tls && !upstream.tls->sni.empty() ? upstream.tls->sni : snapshot.endpoint_hosts[i][j]};
       check->state = shared;
       shared->healthy.store(check->health.healthy(), std::memory_order_relaxed);
       // Also where the interval is another now: the old one may have been an hour.

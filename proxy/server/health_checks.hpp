@@ -22,6 +22,7 @@
 #include "proxy/config/snapshot.hpp"
 #include "proxy/http/h1_head.hpp"
 #include "proxy/net/asio.hpp"
+#include "proxy/net/tls_context.hpp"
 #include "proxy/policy/health.hpp"
 #include "proxy/telemetry/log.hpp"
 #include "proxy/telemetry/prometheus_export.hpp"
@@ -33,8 +34,8 @@ class HealthChecks {
   HealthChecks(net::IoContext& io, telemetry::LogWriter& log, std::uint64_t seed);
   ~HealthChecks();
 
-  /// Checks the endpoints of this snapshot from now on, and no others.
-  void follow(const config::Snapshot& snapshot);
+  /// Checks the endpoints of this snapshot from now on, and no others; `tls`: of its configuration.
+  void follow(const config::Snapshot& snapshot, const net::TlsContexts& tls);
   void stop() { checks_.clear(); }
 
   /// By upstream that is or was checked.

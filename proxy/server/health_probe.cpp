@@ -1,10 +1,13 @@
 #include "proxy/server/health_probe.hpp"
 
 #include <array>
+#include <optional>
 #include <utility>
 
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/write.hpp>
+
+#include "proxy/net/tls_session.hpp"
 
 namespace outrigger::server {
 namespace {
@@ -45,8 +48,52 @@ struct HealthProbe::Run : std::enable_shared_from_this<Run> {
     }
     socket.async_connect(to, [self = shared_from_this()](const net::error_code& failed) {
       if (failed) return self->end("cannot connect: " + failed.message());
-      self->send();
+      self->question.tls ? self->encrypt() : self->send();
     });
+  }
+
+  void encrypt() {
+    net::error_code error;
+    socket.native_non_blocking(true, error);
+    if (error) return end(error.message());
+    tls.emplace(*question.tls, question.tls_name, ticket);
+    tls->attach(socket.native_handle());
+    shake_hands();
+  }
+
+  void shake_hands() {
+    switch (tls->handshake()) {
+      case net::IoStatus::ok: return send_encrypted();
+      case net::IoStatus::again: return go_on_with(&Run::shake_hands);
+      default: return end("TLS: " + std::string(tls->failure()));
+    }
+  }
+
+  void send_encrypted() {
+    const net::IoResult result = tls->send(std::array{std::string_view(request).substr(sent)});
+    if (result.status == net::IoStatus::fault) return end("cannot send: the connection broke");
+    sent += result.bytes;
+    sent == request.size() ? receive_encrypted() : go_on_with(&Run::send_encrypted);
+  }
+
+  void receive_encrypted() {
+    const net::IoResult result = tls->recv(piece);
+    answer.append(piece.data(), result.bytes);
+    if (result.bytes != 0) return look();
+    if (result.status == net::IoStatus::again) return go_on_with(&Run::receive_encrypted);
+    end(tls->failure().empty() ? "no answer: the connection ended" : "TLS: " + std::string(tls->failure()));
+  }
+
+  /// Goes on once the descriptor is what TLS waits for.
+  void go_on_with(void (Run::*step)()) {
+    const bool to_write = tls->waits_to_write();
+    socket.async_wait(to_write ? Socket::wait_write : Socket::wait_read,
+                      [self = shared_from_this(), step, to_write](const net::error_code& error) {
+                        if (!self->done) return;
+                        if (error) return self->end("no answer: " + error.message());
+                        if (!to_write) self->tls->announce(true, false);
+                        (self.get()->*step)();
+                      });
   }
 
   void send() {
@@ -71,7 +118,7 @@ struct HealthProbe::Run : std::enable_shared_from_this<Run> {
     for (;;) {
       const auto verdict = parser.parse_response(answer, kLimits, false, scan);
       if (verdict.refused()) return end("the answer is not HTTP");
-      if (!verdict.complete()) return receive();
+      if (!verdict.complete()) return tls ? receive_encrypted() : receive();
       const std::uint16_t status = parser.response().status;
       if (status >= 200) return end(question.expect.contains(status) ? "" : "status " + std::to_string(status));
       if ((heads += verdict.size) > kLimits.max_head) return end("the answer is too long");
@@ -85,6 +132,7 @@ struct HealthProbe::Run : std::enable_shared_from_this<Run> {
   }
 
   Done close() {
+    tls.reset();
     net::error_code ignored;
     socket.close(ignored);
     timer.cancel();
@@ -97,6 +145,9 @@ struct HealthProbe::Run : std::enable_shared_from_this<Run> {
   http::HeadParser& parser;
   Socket socket;
   net::SteadyTimer timer;
+  net::TlsTicket ticket;
+  std::optional<net::TlsSession> tls;
+  std::size_t sent = 0;
   std::array<char, 2048> piece{};
   std::string answer;
   http::HeadScan scan;

@@ -15,6 +15,7 @@
 #include "proxy/http/h1_head.hpp"
 #include "proxy/net/asio.hpp"
 #include "proxy/net/socket_address.hpp"
+#include "proxy/net/tls_context.hpp"
 #include "proxy/policy/status_set.hpp"
 
 namespace outrigger::server {
@@ -27,6 +28,8 @@ class HealthProbe {
     std::string path;  // perhaps with a query
     Nanos timeout{};
     policy::StatusSet expect;
+    std::shared_ptr<const net::TlsContext> tls;  // nullptr: asked in the clear
+    std::string tls_name;                        // whom the certificate must be of
   };
   /// `why`: what is wrong; empty: nothing.
   using Done = std::function<void(std::string why)>;

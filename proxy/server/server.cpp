@@ -150,7 +150,7 @@ int Server::run() {
     worker->start();
   }
   stage_ = Stage::serving;
-  health_checks_.follow(*snapshot_);
+  health_checks_.follow(*snapshot_, *tls_);
   tick_states();
   watch_memory();
   const std::string ready = ready_line();
@@ -386,7 +386,7 @@ void Server::publish(std::shared_ptr<const config::Snapshot> next, config::Chaos
   config_levels_.generation = next->generation;
   account_.set_limit(next->config.buffer_memory_bytes);
   config::take_effect(*next, net::steady_now());
-  health_checks_.follow(*next);
+  health_checks_.follow(*next, *tls_);
   tick_states();
   watch_chaos();
   auto waiting = std::make_shared<std::size_t>(workers_.size());

@@ -51,6 +51,19 @@ class HealthChecks(EndToEnd):
         log = rig.proxy.stderr()
         self.assertEqual((log.count("an endpoint is unhealthy"), log.count("an endpoint is healthy again")), (1, 1))
 
+    def test_an_endpoint_that_is_out_of_service_gets_no_requests_while_there_is_another(self):
+        bad, good = Checked(), Checked()
+        bad.check = Answer(status=503, body=b"")
+        rig = self.checked(bad, good)
+        self.becomes(lambda: self.states(rig), {"healthy": 1, "unhealthy": 1})
+        before = len([request for request in bad.requests if request.target != CHECK["path"]])
+        for _ in range(20):
+            self.assertEqual(rig.fetch().status, 200)
+        self.assertEqual(len([request for request in bad.requests if request.target != CHECK["path"]]), before)
+        good.check = bad.check
+        self.becomes(lambda: (self.states(rig), rig.metric("upstream_panic")), ({"healthy": 0, "unhealthy": 2}, 1))
+        self.assertEqual(rig.fetch().status, 200)  # rather one that may fail than nobody
+
     def test_a_check_is_a_plain_request_of_its_own_and_nothing_that_is_counted_as_one(self):
         up = Checked()
         rig = self.checked(up, upstream={"host": "api.test"})

@@ -436,6 +436,18 @@ class Upstreams(Secure):
         self.assertEqual(rig.proxy.call("/reload", "POST").status, 200)
         self.assertEqual(rig.fetch().status, 502)  # the idle connection was made under the other one
 
+    def test_health_checks_are_made_in_the_same_way(self):
+        checks = {"path": "/health", "interval": "100ms", "healthy_after": 1, "unhealthy_after": 1}
+        rig = self.before_up(self.up(), upstream={"health_check": checks})
+        self.becomes(lambda: rig.metric("health_checks_total", result="success") >= 2, True)
+        self.assertEqual(rig.metric("upstream_endpoints", state="healthy"), 1)
+        self.assertEqual(rig.up.heads[0].get("Host"), rig.proxy.json("/upstreams")["upstreams"][0]["endpoints"][0][
+            "address"].replace("127.0.0.1", "localhost").replace("[::1]", "localhost"))
+        strange = self.before_up(self.up(), tls={"ca": self.other.certificate}, upstream={"health_check": checks})
+        self.becomes(lambda: strange.metric("upstream_endpoints", state="unhealthy") >= 1, True)
+        eventually(lambda: "TLS: " in strange.proxy.stderr(), "the log says why")
+        self.assertIn("unable to get local issuer certificate", strange.proxy.stderr())
+
     def test_a_server_of_openssls_is_content(self):
         folder = self.folder()
         path = os.path.join(folder, "up.sock")

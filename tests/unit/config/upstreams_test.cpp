@@ -71,15 +71,6 @@ TEST_SUITE("config") {
                 "600}")
               .size() == 5);
   }
-
-  TEST_CASE("a check beside tls is refused by name") {
-    const Lines lines = about("tls: {}, health_check: {path: /}");
-    bool told = false;
-    for (const std::string& line : lines) {
-      told |= line.find("upstreams.up.health_check: is not possible beside tls") != std::string::npos;
-    }
-    CHECK(told);
-  }
 }
 
 }  // namespace
