@@ -211,7 +211,7 @@ TEST_SUITE("race") {
   }
 
   TEST_CASE("a time window loses no result and counts none twice") {
-    constexpr std::uint32_t kWindows = 2500 * kRepeats;
+    constexpr std::uint32_t kWindows = 4000 * kRepeats;
     constexpr std::uint32_t kResults = 80;  // per window; eight of its ten buckets are begun anew
     std::deque<TimeWindow> windows;
     for (std::uint32_t i = 0; i < kWindows; ++i) windows.emplace_back(100us);
@@ -249,7 +249,7 @@ TEST_SUITE("race") {
   TEST_CASE("a call window's sums are what its calls were, after any race, clearing included") {
     constexpr std::uint32_t kWindows = 2000;
     constexpr std::uint32_t kCalls = 100;  // per window, which is cleared and cut among them
-    for (int round = 0; round < kRepeats; ++round) {
+    for (int round = 0; round < 2 * kRepeats; ++round) {
       std::deque<CallWindow> windows;
       for (std::uint32_t i = 0; i < kWindows; ++i) windows.emplace_back(kCalls);
       std::atomic<std::uint32_t> clock{0};

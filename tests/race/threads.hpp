@@ -18,7 +18,7 @@ inline constexpr std::uint32_t kThreads = 4;
 #if defined(__SANITIZE_THREAD__)
 inline constexpr int kRepeats = 1;
 #else
-inline constexpr int kRepeats = 8;
+inline constexpr int kRepeats = 4;
 #endif
 
 /// Runs `body(index)` on kThreads threads and waits for all of them.
