@@ -1,6 +1,7 @@
 #include "proxy/server/worker.hpp"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -166,6 +167,10 @@ void Worker::place(const net::ListenerInfo& listener, int descriptor, std::strin
 }
 
 void Worker::adopt(std::size_t listener, int descriptor, std::string peer, std::unique_ptr<net::TlsSession> tls) {
+  if (stopped_) {  // a hand-over that was under way
+    ::close(descriptor);
+    return;
+  }
   auto* connection =
       new net::H1Downstream(edge_, descriptor, listener_infos_[listener], std::move(peer), std::move(tls));
   // One that came too late to be told with the others.
@@ -186,6 +191,7 @@ void Worker::drain() {
 void Worker::stop_listening() { listeners_.clear(); }
 
 void Worker::stop() {
+  stopped_ = true;
   listeners_.clear();
   handshaker_.reset();
   edge_.cancel_all(Reason::drained);

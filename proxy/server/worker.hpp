@@ -91,6 +91,7 @@ class Worker final : private net::AcceptSink {
   std::vector<net::ListenerInfo> listener_infos_;
   std::map<std::string, net::Ref<net::ConnectionPool>> pools_;  // by what must not be mixed (pool_key)
   std::unique_ptr<net::Handshaker> handshaker_;                 // once a client has come that needs it
+  bool stopped_ = false;                                        // nothing is taken up any more
   std::thread thread_;
 };
 
