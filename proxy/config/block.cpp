@@ -261,15 +261,8 @@ std::string_view Block::only_key(std::initializer_list<std::string_view> keys) {
   return {};
 }
 
-std::optional<std::size_t> Block::choose(std::string_view key, const Value& value,
-                                         const std::vector<std::string_view>& words) {
+std::optional<std::size_t> Block::choose(const Value& value, const std::vector<std::string_view>& words) {
   const Node& node = *value.node;
-  const std::string_view word =
-      node.kind == Node::Kind::map && node.entries.size() == 1 ? node.entries[0].key : std::string_view(node.text);
-  if (is_not_yet(kind_, key, word)) {
-    findings_.error(value.place, value.path, std::string(word) + " is " + std::string(kNotSupported));
-    return std::nullopt;
-  }
   if (!is_scalar(findings_, value, in_words(words))) return std::nullopt;
   const auto found = std::find(words.begin(), words.end(), node.text);
   if (found != words.end()) return static_cast<std::size_t>(found - words.begin());

@@ -114,7 +114,7 @@ class Block {
   void choice(std::string_view key, Enum& out, const Words<n>& words) {
     const auto value = take(key);
     if (!value) return;
-    const std::optional<std::size_t> chosen = choose(key, *value, {words.begin(), words.end()});
+    const std::optional<std::size_t> chosen = choose(*value, {words.begin(), words.end()});
     if (chosen) out = static_cast<Enum>(*chosen);
   }
 
@@ -167,8 +167,7 @@ class Block {
   static bool is_map(Findings& findings, const Value& value);
 
  private:
-  std::optional<std::size_t> choose(std::string_view key, const Value& value,
-                                    const std::vector<std::string_view>& words);
+  std::optional<std::size_t> choose(const Value& value, const std::vector<std::string_view>& words);
   bool is_list(const Value& value);
   std::optional<Value> element(const Value& list, std::size_t index);
   Value named_value(const Value& map, const Entry& entry);

@@ -84,6 +84,9 @@ struct UpstreamTlsConfig {
   std::string sni;  // the name asked for and checked; empty: the endpoint's own
   bool verify = true;
   TlsVersion min_version = TlsVersion::v1_2;
+
+  /// Whom the certificate of an endpoint must be of that is configured by this host.
+  const std::string& name_of(const std::string& host) const noexcept { return sni.empty() ? host : sni; }
 };
 
 inline std::array<const FileConfig*, 3> files_of(const ListenerTlsConfig& tls) {

@@ -70,7 +70,7 @@ void HealthChecks::follow(const config::Snapshot& snapshot, const net::TlsContex
           .timeout = check->config.timeout,
           .expect = check->config.expect,
           .tls = tls.upstreams[i],
-          .tls_name = upstream.tls && !upstream.tls->sni.empty() ? upstream.tls->sni : snapshot.endpoint_hosts[i][j]};
+          .tls_name = upstream.tls ? upstream.tls->name_of(snapshot.endpoint_hosts[i][j]) : std::string()};
       check->state = shared;
       shared->healthy.store(check->health.healthy(), std::memory_order_relaxed);
       // Also where the interval is another now: the old one may have been an hour.

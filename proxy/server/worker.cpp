@@ -93,7 +93,7 @@ net::Ref<net::ConnectionPool> Worker::pool(const config::Snapshot& snapshot, con
   if (!known) {
     net::PoolTls how;
     if (config.tls && tls != nullptr) {
-      const std::string& name = config.tls->sni.empty() ? snapshot.endpoint_hosts[upstream][endpoint] : config.tls->sni;
+      const std::string& name = config.tls->name_of(snapshot.endpoint_hosts[upstream][endpoint]);
       how = {.context = tls->upstreams[upstream], .name = name, .log = &edge_.log};
     }
     known = net::Ref<net::ConnectionPool>(new net::ConnectionPool(

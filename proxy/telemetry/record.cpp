@@ -36,7 +36,9 @@ void record_deadline(const Timeline& timeline, PolicyRow& policy) noexcept {
   }
 }
 
-std::size_t class_of(std::uint16_t status) noexcept { return std::clamp(status / 100, 2, 5) - 2u; }
+std::size_t class_of(std::uint16_t status) noexcept {
+  return static_cast<std::size_t>(std::clamp(status / 100, 2, 5)) - 2;
+}
 
 void record_request(const Timeline& timeline, PolicyRow& policy) noexcept {
   policy.duration[at(timeline.outcome)].observe(timeline.duration);

@@ -281,8 +281,9 @@ class Many(EndToEnd):
         hold.set()
         for client in clients:
             self.assertEqual(client.response().status, 200)
-        # Everybody stays connected: left are idle connections, the timelines, and what serves the next requests.
-        eventually(lambda: rig.proxy.resident() - before <= count * 4096, "the memory goes back")
+        # Everybody stays connected: left are idle connections of both sides, the timelines, what serves the next
+        # requests, and the holes between them. Without giving back it is 18 KiB each.
+        eventually(lambda: rig.proxy.resident() - before <= count * 8192, "the memory goes back")
 
     def test_connections_that_only_come_and_go_leave_nothing(self):
         rig = self.rig()

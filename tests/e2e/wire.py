@@ -54,7 +54,7 @@ class Port:
             raise
         return sock
 
-    def listen(self, backlog=256):
+    def listen(self, backlog=4096):
         listener = self._socket(*self.address)
         listener.listen(backlog)
         return listener
@@ -69,7 +69,7 @@ class UnixPath:
     def __init__(self, path):
         self.address, self.name = path, "unix:" + path
 
-    def listen(self, backlog=256):
+    def listen(self, backlog=4096):
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self.address)
         listener.listen(backlog)
