@@ -18,7 +18,7 @@ add_compile_options(-Wall -Wextra -Wno-missing-field-initializers -Wconversion -
 include_directories(${CMAKE_SOURCE_DIR})
 
 if(OUTRIGGER_SANITIZE)
-  add_compile_options(-fsanitize=${OUTRIGGER_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  add_compile_options(-fsanitize=${OUTRIGGER_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
   add_link_options(-fsanitize=${OUTRIGGER_SANITIZE})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     add_compile_options(-Wno-maybe-uninitialized)  # given wrongly for instrumented standard library code
