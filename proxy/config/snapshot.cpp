@@ -424,9 +424,11 @@ void take_effect(const Snapshot& snapshot, TimePoint now) {
   for (const auto& [name, bulkhead] : snapshot.bulkheads) bulkhead.state->raise(bulkhead.config);
   for (const auto& [name, cache] : snapshot.caches) cache.state->trim(cache.config);
   for (const exchange::Upstream& upstream : snapshot.upstreams) {
+    upstream.ejections->set_active(upstream.outlier != nullptr);
     if (upstream.outlier == nullptr) {
       for (const policy::Endpoint& endpoint : upstream.endpoints->endpoints) policy::pardon(*endpoint.state);
     }
+    upstream.slots->set_limit(upstream.max_connections);
     upstream.slots->offer(*upstream.endpoints, now);
   }
 }

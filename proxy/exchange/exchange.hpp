@@ -190,7 +190,7 @@ class Exchange {
   void slot_decided();
   void leave_slots() noexcept;
   bool waits_for_slot() const noexcept { return stage_ == Stage::slot; }
-  static bool refuses_slot(const void* exchange, policy::EndpointId endpoint) noexcept;
+  static bool refuses_slot(const void* exchange, policy::EndpointId endpoint, TimePoint now) noexcept;
   std::optional<Refusal> enter_circuits(Clearance& clearance) noexcept;
   std::optional<Refusal> clear(AttemptKind kind, const BudgetRef* budget, Clearance& clearance) noexcept;
   static CircuitShown circuit_shown(const Clearance& clearance) noexcept;

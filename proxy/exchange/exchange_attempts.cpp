@@ -232,7 +232,6 @@ bool Exchange::wait_for_slot() {
   const Upstream& upstream = *plan_.upstream;
   if (upstream.slots == nullptr || now_ >= deadline_.at) return false;
   const policy::SlotQuestion question{.set = upstream.endpoints,
-                                      .limit = upstream.max_connections,
                                       .max_pending = upstream.max_pending,
                                       .panic = upstream.panic,
                                       .priority = priority_,
@@ -268,16 +267,23 @@ void Exchange::leave_slots() noexcept {
 }
 
 /// Asked by whoever has a slot to give while this request waits.
-bool Exchange::refuses_slot(const void* exchange, policy::EndpointId endpoint) noexcept {
+bool Exchange::refuses_slot(const void* exchange, policy::EndpointId endpoint, TimePoint now) noexcept {
   const Plan& plan = static_cast<const Exchange*>(exchange)->plan_;
-  return !plan.observes && std::ranges::any_of(plan.circuits, [endpoint](const CircuitRef& circuit) {
+  return !plan.observes && std::ranges::any_of(plan.circuits, [endpoint, now](const CircuitRef& circuit) {
     return circuit.per_endpoint() &&
-           circuit.by_endpoint[policy::index(endpoint)]->state() == policy::CircuitState::open;
+           !circuit.by_endpoint[policy::index(endpoint)]->peek(*circuit.config, now).admitted();
   });
 }
 
+/// There is a slot. Where somebody else became the probe of its endpoint's circuit first, another endpoint may do, or
+/// the same one later.
 void Exchange::begin_primary() {
-  if (const auto refused = enter_circuits(clearance_)) return refuse(*refused, '8');
+  if (enter_circuits(clearance_)) {
+    clearance_.circuits.clear();
+    clearance_.slot.release();
+    const auto refused = ask_circuits(AttemptKind::primary);
+    return refused ? refuse(*refused, '8') : launch_primary();
+  }
   enter_loop();
   want_body();
   begin_round();

@@ -18,23 +18,35 @@ SlotWaiter::~SlotWaiter() {
 
 SlotWaiter::State ConnectionSlots::wait(SlotWaiter& waiter, const SlotQuestion& question, TimePoint now) noexcept {
   ENSURE(waiter.state() == SlotWaiter::State::idle);
-  std::optional<Ticket> dropped;
   {
     const std::lock_guard lock{mutex_};
     now_ = std::max(now_, now);
-    if (queued() >= question.max_pending) {
-      dropped = make_room(question);
-      if (!dropped) return SlotWaiter::State::idle;
-    }
     waiter.question_ = question;
     link(waiter);
   }
-  if (dropped) wakeups_.wake(*dropped);
-  for (const Endpoint& endpoint : question.set->endpoints) {
-    if (waiter.state() != SlotWaiter::State::waiting) break;
-    if (endpoint.state->in_flight.load() < question.limit) hand_out(*endpoint.state, now);
+  hand_out_in_service(*question.set, &waiter, now);
+  return waiter.state() == SlotWaiter::State::waiting ? stay(waiter) : waiter.state();
+}
+
+/// Nothing was free. Where the queue has become too long its newest of the lowest level leaves, if it is no more
+/// important than the newcomer: that may be the newcomer.
+SlotWaiter::State ConnectionSlots::stay(SlotWaiter& newcomer) noexcept {
+  std::optional<Ticket> dropped;
+  {
+    const std::lock_guard lock{mutex_};
+    if (newcomer.state() != SlotWaiter::State::waiting) return newcomer.state();
+    if (queued() <= newcomer.question_.max_pending) return SlotWaiter::State::waiting;
+    const auto lowest = std::ranges::find_if(queues_, [](const Queue& queue) { return queue.last != nullptr; });
+    SlotWaiter& last = newcomer.question_.max_pending == 0 ? newcomer : *lowest->last;
+    if (&last == &newcomer) {
+      unlink(newcomer, SlotWaiter::State::idle);
+      newcomer.arrival_ = 0;
+      return SlotWaiter::State::idle;
+    }
+    dropped = unlink(last, SlotWaiter::State::dropped);
   }
-  return waiter.state();
+  wakeups_.wake(*dropped);
+  return newcomer.state();
 }
 
 std::optional<Slot> ConnectionSlots::leave(SlotWaiter& waiter) noexcept {
@@ -44,13 +56,26 @@ std::optional<Slot> ConnectionSlots::leave(SlotWaiter& waiter) noexcept {
   }
   const bool granted = waiter.state() == SlotWaiter::State::granted;
   waiter.state_.store(SlotWaiter::State::idle, std::memory_order_relaxed);
-  if (!granted) return std::nullopt;
+  if (!granted) {
+    waiter.arrival_ = 0;
+    return std::nullopt;
+  }
   return Slot{waiter.endpoint_, std::move(waiter.slot_)};
 }
 
 void ConnectionSlots::offer(const EndpointSet& set, TimePoint now) noexcept {
-  if (waiting_.load() == 0) return;
-  for (const Endpoint& endpoint : set.endpoints) hand_out(*endpoint.state, now);
+  if (waiting_.load() != 0) hand_out_in_service(set, nullptr, now);
+}
+
+/// Only where something is free; until a newcomer, if there is one, has something.
+void ConnectionSlots::hand_out_in_service(const EndpointSet& set, const SlotWaiter* newcomer, TimePoint now) noexcept {
+  const bool all = !any_usable(set, now);
+  for (const Endpoint& endpoint : set.endpoints) {
+    if (newcomer != nullptr && newcomer->state() != SlotWaiter::State::waiting) return;
+    if (endpoint.state->in_flight.load() < limit_.load() && (all || usable(endpoint, now))) {
+      hand_out(*endpoint.state, now);
+    }
+  }
 }
 
 void ConnectionSlots::hand_out(EndpointState& endpoint, std::optional<TimePoint> now) noexcept {
@@ -71,7 +96,7 @@ bool ConnectionSlots::grant(EndpointState& endpoint, Ticket& ticket) noexcept {
     for (SlotWaiter* waiter = queues_[level].first; waiter != nullptr; waiter = waiter->later_) {
       const auto id = wanted(*waiter, endpoint);
       if (!id) continue;
-      EndpointPermit slot = endpoint.try_enter(waiter->question_.limit);
+      EndpointPermit slot = endpoint.try_enter(limit_.load());
       if (!slot) return false;
       waiter->endpoint_ = *id;
       waiter->slot_ = std::move(slot);
@@ -91,26 +116,22 @@ std::optional<EndpointId> ConnectionSlots::wanted(const SlotWaiter& waiter,
   if (found == endpoints.end()) return std::nullopt;
   const bool in_service = usable(*found, now_) || (question.panic && !any_usable(*question.set, now_));
   const auto id = static_cast<EndpointId>(found - endpoints.begin());
-  if (!in_service || (question.refuses != nullptr && question.refuses(question.who, id))) return std::nullopt;
+  if (!in_service || (question.refuses != nullptr && question.refuses(question.who, id, now_))) return std::nullopt;
   return id;
 }
 
-/// Drops the newest waiter of the lowest level below the arrival's, if there is one.
-std::optional<Ticket> ConnectionSlots::make_room(const SlotQuestion& question) noexcept {
-  if (question.max_pending == 0) return std::nullopt;
-  for (std::size_t level = 0; level < index(question.priority); ++level) {
-    if (queues_[level].last != nullptr) return unlink(*queues_[level].last, SlotWaiter::State::dropped);
-  }
-  return std::nullopt;
-}
-
+/// Behind all that came before it.
 void ConnectionSlots::link(SlotWaiter& waiter) noexcept {
   Queue& queue = queues_[index(waiter.question_.priority)];
+  const bool returns = waiter.arrival_ != 0;
+  if (!returns) waiter.arrival_ = ++arrivals_;
+  SlotWaiter* later = returns ? queue.first : nullptr;
+  while (later != nullptr && later->arrival_ < waiter.arrival_) later = later->later_;
   waiter.slots_ = this;
-  waiter.earlier_ = queue.last;
-  waiter.later_ = nullptr;
-  (queue.last != nullptr ? queue.last->later_ : queue.first) = &waiter;
-  queue.last = &waiter;
+  waiter.earlier_ = later != nullptr ? later->earlier_ : queue.last;
+  waiter.later_ = later;
+  (waiter.earlier_ != nullptr ? waiter.earlier_->later_ : queue.first) = &waiter;
+  (later != nullptr ? later->earlier_ : queue.last) = &waiter;
   waiter.state_.store(SlotWaiter::State::waiting, std::memory_order_relaxed);
   waiting_.fetch_add(one(waiter.question_.priority));
 }

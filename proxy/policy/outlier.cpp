@@ -55,6 +55,7 @@ bool OutlierDetection::on_result(const OutlierConfig& config, const EndpointSet&
 bool OutlierDetection::eject(const OutlierConfig& config, const EndpointSet& set, EndpointState& state, TimePoint now,
                              Rng& rng) noexcept {
   const std::lock_guard lock{mutex_};
+  if (!active_) return false;
   // Somebody else's failure may have done it meanwhile.
   if (state.failures_in_a_row.load(std::memory_order_relaxed) < config.consecutive_failures) return false;
   state.failures_in_a_row.store(0, std::memory_order_relaxed);
@@ -66,6 +67,11 @@ bool OutlierDetection::eject(const OutlierConfig& config, const EndpointSet& set
   state.ejections.fetch_add(1, std::memory_order_relaxed);
   ejections_.fetch_add(1, std::memory_order_relaxed);
   return true;
+}
+
+void OutlierDetection::set_active(bool active) noexcept {
+  const std::lock_guard lock{mutex_};
+  active_ = active;
 }
 
 void pardon(EndpointState& state) noexcept {

@@ -40,6 +40,10 @@ class OutlierDetection {
   bool on_result(const OutlierConfig& config, const EndpointSet& set, EndpointId endpoint, OutlierResult result,
                  TimePoint now, Rng& rng) noexcept;
 
+  /// Whether endpoints may be ejected at all (at first they may): requests of an earlier configuration go on for a
+  /// while.
+  void set_active(bool active) noexcept;
+
   /// So far, of all endpoints.
   std::uint64_t ejections() const noexcept { return ejections_.load(std::memory_order_relaxed); }
 
@@ -48,6 +52,7 @@ class OutlierDetection {
              Rng& rng) noexcept;
 
   std::mutex mutex_;  // one ejection after the other, so that each sees who is left
+  bool active_ = true;
   std::atomic<std::uint64_t> ejections_{0};
 };
 

@@ -315,6 +315,7 @@ void DrawnPlan::refer_to_pool(Wakeups& wakeups) {
   if (numbers_.max_connections == 0) return;
   slots_.emplace(wakeups);
   upstream_.max_connections = numbers_.max_connections;
+  slots_->set_limit(numbers_.max_connections);
   upstream_.max_pending = numbers_.max_pending;
   upstream_.slots = &*slots_;
   for (const policy::Endpoint& endpoint : set_.endpoints) endpoint.state->slots = &*slots_;

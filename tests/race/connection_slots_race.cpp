@@ -27,6 +27,7 @@ struct Count final : Wakeups {
 
 struct Pool {
   Pool() {
+    slots.set_limit(kLimit);
     for (EndpointState& state : states) {
       state.slots = &slots;
       set.endpoints.push_back({.address = "e", .state = &state});
@@ -40,7 +41,7 @@ struct Pool {
         if (permit) return Slot{static_cast<EndpointId>(i), std::move(permit)};
       }
     }
-    slots.wait(waiter, {.set = &set, .limit = kLimit, .max_pending = 2, .priority = priority}, kNow);
+    slots.wait(waiter, {.set = &set, .max_pending = 2, .priority = priority}, kNow);
     // Whoever stays is served some time, or a wake-up was lost and this never ends.
     while (stays && waiter.state() == SlotWaiter::State::waiting) std::this_thread::yield();
     return slots.leave(waiter);

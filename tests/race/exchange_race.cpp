@@ -70,6 +70,7 @@ struct Guarded : Shared {
     plan.throttle = {.name = "t", .config = &throttle_config, .state = &throttle};
     plan.adaptive_limit = {.name = "a", .config = &adaptive_config, .state = &adaptive};
     upstream.max_connections = 1;
+    slots.set_limit(1);
     upstream.slots = &slots;
     upstream.outlier = &outlier_config;
     upstream.ejections = &ejections;

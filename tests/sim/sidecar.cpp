@@ -171,6 +171,7 @@ void Sidecar::load(const Numbers& numbers) {
   next.upstream.outlier = next.numbers.outlier ? &*next.numbers.outlier : nullptr;
   next.upstream.ejections = &ejections_;
   most_connections_ = std::max(most_connections_, numbers.max_connections);
+  slots_.set_limit(numbers.max_connections);
   slots_.offer(next.set, world_.now());
   next.plan.policy = &next.numbers.policy;
   next.plan.upstream = &next.upstream;

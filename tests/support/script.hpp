@@ -249,6 +249,7 @@ class Script {
     given_.upstream.endpoints = &set_;
     if (given_.few_connections) {
       given_.upstream.slots = &slots_;
+      slots_.set_limit(given_.upstream.max_connections);
       for (std::size_t i = 0; i < given.endpoint_count; ++i) states_[i].slots = &slots_;
     }
     if (given_.outlier_config) given_.upstream.outlier = &*given_.outlier_config;
@@ -409,6 +410,7 @@ class Script {
   policy::HedgeTrigger& trigger() { return *trigger_; }
   policy::EndpointState& endpoint(std::size_t index) { return states_[index]; }
   policy::ConnectionSlots& slots() { return slots_; }
+  const policy::EndpointSet& endpoints() const { return set_; }
   std::uint64_t ejections() const { return ejections_.ejections(); }
   bool ejected(std::size_t index, Nanos when) const { return policy::is_ejected(states_[index], kStart + when); }
   /// Takes a connection as another request would.

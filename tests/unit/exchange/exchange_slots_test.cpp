@@ -202,17 +202,57 @@ TEST_SUITE("exchange") {
       Script script{Given{plain()}.connections(1, 1).priority(priority)};
       auto first = script.take_connection(0);
       auto second = script.take_connection(1);
-      policy::EndpointSet elsewhere;  // so that what comes free here is not handed to the waiter
+      bool refuses = true;  // so that what comes free is not handed to the waiter at once
       policy::SlotWaiter waiter;
-      REQUIRE(script.slots().wait(waiter, {.set = &elsewhere, .limit = 1, .max_pending = 1}, TimePoint{1h}) ==
-              policy::SlotWaiter::State::waiting);
+      const policy::SlotQuestion question{.set = &script.endpoints(),
+                                          .max_pending = 1,
+                                          .refuses = [](const void* who, policy::EndpointId,
+                                                        TimePoint) noexcept { return *static_cast<const bool*>(who); },
+                                          .who = &refuses};
+      REQUIRE(script.slots().wait(waiter, question, TimePoint{1h}) == policy::SlotWaiter::State::waiting);
       first.release();
+      refuses = false;
       const bool passes = priority == Priority::critical;
-      script.at(0ms, ready(), passes ? "start 0 primary e0" : "reply 503 pool_full retry-after 1000");
+      script.at(0ms, ready(), passes ? "start 0 primary e0" : "");
+      CHECK((waiter.state() == policy::SlotWaiter::State::granted) == !passes);
       script.orders_of(1ms, client_gone());
       second.release();
-      CHECK_FALSE(script.slots().leave(waiter));
+      CHECK(script.slots().leave(waiter));
     }
+  }
+
+  TEST_CASE("who finds somebody else to be the probe of the endpoint that it was given waits on, for the others too") {
+    Given given = Given{plain()}.connections(1, 1).circuit(1, policy::CircuitScope::endpoint);
+    given.circuits[0].cooldown = 100ms;
+    Script script{given};
+    constexpr TimePoint kStart{1h};
+    Rng rng{1};
+    policy::CircuitBreaker& circuit = script.circuit(0);
+    circuit.admit(given.circuits[0], 0ms, kStart, rng)
+        .permit.settle(given.circuits[0], policy::CircuitResult::failure, 0ms, kStart, rng);
+    auto first = script.take_connection(0);
+    auto second = script.take_connection(1);
+    script.at(0ms, ready(), "");
+    first.release();
+    CHECK(script.woken() == 0);
+    script.slots().offer(script.endpoints(), kStart + 100ms);
+    CHECK(script.woken() == 1);
+    {
+      const auto probe = circuit.admit(given.circuits[0], 0ms, kStart + 100ms, rng);
+      REQUIRE(probe.verdict.admitted());
+      script.at(100ms, woken(), "");
+      CHECK(script.slots().queued() == 1);
+      script.slots().offer(script.endpoints(), kStart + 110ms);
+      CHECK(script.woken() == 1);
+      second.release();
+      CHECK(script.woken() == 2);
+      script.at(120ms, woken(), "start 0 primary e1");
+    }
+    CHECK(script.timeline().waits.pool == 120ms);
+    CHECK(script.timeline().decisions.empty());
+    script.send(120ms, 0);
+    script.at(121ms, head(0, 200), "relay 0");
+    script.finish(122ms);
   }
 
   TEST_CASE("who is dropped from the queue for somebody more important is refused by the pool") {
@@ -222,8 +262,7 @@ TEST_SUITE("exchange") {
     script.at(0ms, ready(), "");
     policy::EndpointSet elsewhere;
     policy::SlotWaiter important;
-    const policy::SlotQuestion question{
-        .set = &elsewhere, .limit = 1, .max_pending = 1, .priority = Priority::critical};
+    const policy::SlotQuestion question{.set = &elsewhere, .max_pending = 1, .priority = Priority::critical};
     REQUIRE(script.slots().wait(important, question, TimePoint{1h}) == policy::SlotWaiter::State::waiting);
     script.at(10ms, woken(), "reply 503 pool_full retry-after 1000");
     script.finish(11ms);

@@ -26,12 +26,13 @@ class Woken final : public Wakeups {
 };
 
 struct Pool {
-  explicit Pool(std::size_t count, std::int64_t limit = 1, std::uint32_t max_pending = 10) {
+  explicit Pool(std::size_t count, std::int64_t most = 1, std::uint32_t max_pending = 10) : limit(most) {
     for (std::size_t i = 0; i < count; ++i) {
       states[i].slots = &slots;
       set.endpoints.push_back({.address = std::to_string(i), .state = &states[i]});
     }
-    question = {.set = &set, .limit = limit, .max_pending = max_pending};
+    slots.set_limit(limit);
+    question = {.set = &set, .max_pending = max_pending};
   }
   ~Pool() {
     CHECK(slots.queued() == 0);
@@ -42,7 +43,9 @@ struct Pool {
     asked.priority = priority;
     return slots.wait(waiter, asked, now);
   }
-  EndpointPermit take(std::size_t endpoint) { return states[endpoint].try_enter(question.limit); }
+  EndpointPermit take(std::size_t endpoint) { return states[endpoint].try_enter(limit); }
+
+  std::int64_t limit;
 
   Woken woken;
   ConnectionSlots slots{woken};
@@ -193,7 +196,7 @@ TEST_SUITE("policy") {
     std::set<EndpointId> refused = {EndpointId{0}};
     SlotQuestion choosy = pool.question;
     choosy.who = &refused;
-    choosy.refuses = [](const void* who, EndpointId id) noexcept {
+    choosy.refuses = [](const void* who, EndpointId id, TimePoint) noexcept {
       return static_cast<const std::set<EndpointId>*>(who)->contains(id);
     };
     SlotWaiter first(ticket(1)), second(ticket(2));
@@ -208,6 +211,61 @@ TEST_SUITE("policy") {
     pool.slots.offer(pool.set, kNow);
     CHECK(first.state() == State::granted);
     CHECK(pool.slots.leave(first));
+  }
+
+  TEST_CASE("an arrival takes what is free and of no use to those who wait, however full the queue is") {
+    Pool pool(2, 1, 1);
+    EndpointSet older;
+    older.endpoints.push_back(pool.set.endpoints[0]);
+    EndpointPermit a = pool.take(0);
+    SlotQuestion question = pool.question;
+    question.set = &older;
+    SlotWaiter stuck(ticket(1)), arrival(ticket(2)), late(ticket(3));
+    REQUIRE(pool.slots.wait(stuck, question, kNow) == State::waiting);
+    REQUIRE(pool.wait(arrival) == State::granted);
+    CHECK(pool.wait(late) == State::idle);
+    CHECK(pool.slots.queued() == 1);
+    CHECK(pool.slots.leave(arrival)->endpoint == EndpointId{1});
+    CHECK_FALSE(pool.slots.leave(stuck));
+  }
+
+  TEST_CASE("who was given a slot and gave it back waits again in its old place") {
+    Pool pool(1, 1, 2);
+    EndpointPermit held = pool.take(0);
+    SlotWaiter first(ticket(1)), second(ticket(2)), third(ticket(3));
+    REQUIRE(pool.wait(first) == State::waiting);
+    REQUIRE(pool.wait(second) == State::waiting);
+    held.release();
+    REQUIRE(first.state() == State::granted);
+    auto given = pool.slots.leave(first);
+    REQUIRE(pool.wait(third) == State::waiting);
+    REQUIRE(pool.wait(first) == State::waiting);  // and the newest is one too many
+    CHECK(third.state() == State::dropped);
+    given->permit.release();
+    CHECK(first.state() == State::granted);
+    CHECK(pool.slots.leave(first));
+    CHECK(second.state() == State::granted);
+    for (SlotWaiter* waiter : {&second, &third}) static_cast<void>(pool.slots.leave(*waiter));
+  }
+
+  TEST_CASE("who waits since before a reload is served by the new limit, raised or lowered") {
+    Pool pool(1, 2);
+    EndpointPermit a = pool.take(0);
+    EndpointPermit b = pool.take(0);
+    SlotWaiter first(ticket(1)), second(ticket(2));
+    REQUIRE(pool.wait(first) == State::waiting);
+    REQUIRE(pool.wait(second) == State::waiting);
+    pool.slots.set_limit(3);
+    pool.slots.offer(pool.set, kNow);
+    CHECK(first.state() == State::granted);
+    CHECK(second.state() == State::waiting);
+    pool.slots.set_limit(1);
+    a.release();
+    b.release();
+    CHECK(second.state() == State::waiting);
+    CHECK(pool.slots.leave(first));
+    CHECK(second.state() == State::granted);
+    CHECK(pool.slots.leave(second));
   }
 
   TEST_CASE("a waiter of another configuration is given endpoints of its own only") {

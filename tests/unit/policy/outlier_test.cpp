@@ -68,6 +68,15 @@ TEST_SUITE("policy") {
     CHECK(up.detection.ejections() == 1);
   }
 
+  TEST_CASE("once it is taken out of the configuration nobody ejects, whoever still goes by the old one") {
+    Upstream up(2);
+    up.detection.set_active(false);
+    CHECK_FALSE(up.fails(0, 20));
+    CHECK_FALSE(up.out(0));
+    up.detection.set_active(true);
+    CHECK(up.fails(0, 5));
+  }
+
   TEST_CASE("a success in between begins the row anew and what says nothing does not") {
     Upstream up(2);
     up.fails(0, 4);
