@@ -63,6 +63,7 @@ Exchange::Exchange(const Plan& plan, const RequestFacts& facts, WorkerLocal& loc
       safe_method_(is_safe(facts.method)),
       changes_resource_(changes_resource(facts.method)),
       has_body_(facts.has_body),
+      body_complete_(facts.body_complete),
       body_fits_replay_(facts.body_fits_replay),
       meets_chaos_(facts.chaos && plan.chaos.state != nullptr) {
   if (facts.cache && plan.cache.state != nullptr) cache_.emplace(*facts.cache, facts.fields, facts.ticket);

@@ -349,10 +349,10 @@ class Exchange {
   bool safe_method_ = false;
   bool changes_resource_ = false;
   bool has_body_ = false;
+  bool body_complete_ = false;
   bool body_fits_replay_ = true;
   bool meets_chaos_ = false;
   bool body_overflowed_ = false;
-  bool body_complete_ = false;
   bool body_wanted_ = false;
   bool fallback_asked_ = false;
   bool over_ = false;  // its client, its time or the process is gone: nothing may start any more

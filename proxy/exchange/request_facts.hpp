@@ -25,6 +25,7 @@ struct CacheFacts {
 struct RequestFacts {
   bool idempotent = false;  // by its method, or because it bears the policy's idempotency key
   bool has_body = false;
+  bool body_complete = false;            // it came with the head, as a whole
   bool upgrade = false;                  // it asks to switch protocols: sent once, and no cache has an answer to it
   bool body_fits_replay = true;          // false: known to be longer than the replay buffer
   std::optional<Nanos> client_deadline;  // what the client will still wait, from its headers

@@ -61,6 +61,8 @@ class ChunkDecoder {
 
   /// Ready for another body; keeps its memory.
   void reset() noexcept;
+  /// Gives back the memory of the trailers.
+  void release() noexcept { trailers_.release(); }
   void reset(const ChunkLimits& limits) noexcept {
     limits_ = limits;
     reset();

@@ -51,6 +51,7 @@ void ExchangeDriver::begin(Downstream& downstream, Ref<View> view, const Request
   timeline_.reset();
   exchange::RequestFacts facts = request.facts;
   facts.ticket = ticket();
+  facts.body_complete = request.body_complete;
   exchange_.emplace(route_->plan, facts, edge_.loop.local, timeline_);
   telemetry::begin(*row_->policy);
   if (has_body_) {
@@ -275,12 +276,11 @@ void ExchangeDriver::send_request(Attempt& a) {
   }
   head_.truncate(head_base_);
   http::append_attempt_tail(tail_of(a), head_);
-  std::string_view body;
-  if (has_body_) body = body_.from(a.body_at);
-  a.body_ended = !has_body_ || (body_.complete() && trailers_.empty());
+  const std::string_view body = next_piece(a);
+  a.body_ended = !has_body_ || (body_.complete() && a.body_at + body.size() == body_.size() && trailers_.empty());
   a.stream->start(head_.view(), body, chunked_, answers_head_, a.body_ended);
   if (!has_body_ || a.stream == nullptr) return;
-  a.body_at = body_.size();
+  a.body_at += body.size();
   if (a.stream->backlog() == 0) push_body(a);
   if (downstream_ != nullptr) downstream_->resume_body();
 }
@@ -290,16 +290,22 @@ void ExchangeDriver::send_request(Attempt& a) {
 void ExchangeDriver::push_body(Attempt& a) {
   const bool takes = a.phase == Phase::running || a.phase == Phase::relaying;
   if (!has_body_ || a.stream == nullptr || !takes || !body_.holds(a.body_at)) return;
-  if (const std::string_view waiting = body_.from(a.body_at); !waiting.empty()) {
-    a.stream->send_body(waiting);
-    a.body_at = body_.size();
+  while (a.stream->backlog() == 0 && a.body_at < body_.size()) {
+    const std::string_view piece = next_piece(a);
+    a.stream->send_body(piece);
+    a.body_at += piece.size();
   }
   forget_body(a);
-  if (body_.complete() && !a.body_ended) {
+  if (body_.complete() && a.body_at == body_.size() && !a.body_ended) {
     a.body_ended = true;
     a.stream->send_end(trailers_.view());
   }
   if (a.stream != nullptr && a.stream->backlog() == 0 && downstream_ != nullptr) downstream_->resume_body();
+}
+
+/// What the stream may be given next: what it cannot pass on it would keep once more.
+std::string_view ExchangeDriver::next_piece(const Attempt& a) const noexcept {
+  return has_body_ ? body_.from(a.body_at).substr(0, downstream_->relay_limit()) : std::string_view{};
 }
 
 /// What has reached an upstream is not needed for long.

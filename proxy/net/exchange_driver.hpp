@@ -118,6 +118,7 @@ class ExchangeDriver final : private LazyTimer {
       driver->failed(*this, why, exposure, reused);
     }
     std::size_t response_allowance() const override { return driver->allowance(*this); }
+    bool is_relayed() const override { return phase == Phase::relaying; }
     std::size_t max_response_head() const override { return driver->downstream_->max_response_head(); }
     std::string_view asked_upgrade() const override { return driver->upgrade_; }
     void on_half_closed() override { driver->downstream_->half_close(); }
@@ -159,6 +160,7 @@ class ExchangeDriver final : private LazyTimer {
   http::AttemptTail tail_of(const Attempt& attempt) const;
   void send_request(Attempt& attempt);
   void push_body(Attempt& attempt);
+  std::string_view next_piece(const Attempt& attempt) const noexcept;
   void forget_body(const Attempt& attempt) noexcept;
   void drop_replay() noexcept;
   void open_tunnel(Attempt& attempt);

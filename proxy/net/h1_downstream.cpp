@@ -51,7 +51,11 @@ void H1Downstream::on_readable() {
   const Ref<H1Downstream> guard(this);
   loop().refresh();
   if (gone_) return leave(Reason::client_disconnected);
-  if (state_ == State::idle && !in_.empty()) next_request();
+  if (state_ == State::idle && !in_.empty()) {
+    next_request();
+    // What is here comes first: who is answered at once could otherwise send more than he is answered.
+    if (state_ == State::idle && !in_.empty()) return transport_->wake();
+  }
   if (tunnel_ && !in_.empty()) {
     // They came before the answer that gives them a meaning.
     take_body_bytes({in_.data(), in_.size()});
@@ -65,6 +69,7 @@ void H1Downstream::on_readable() {
 
 /// How much may be received now, by what the connection is doing.
 std::size_t H1Downstream::receive_limit() {
+  if (state_ == State::lingering) return lingered_ < kLingerBytes ? Loop::kScratchBytes : 0;
   if (state_ != State::busy) return Loop::kScratchBytes;
   if (!body_complete_)
     return body_wanted_ && driver_ != nullptr ? std::min(driver_->body_allowance(), Loop::kScratchBytes) : 0;
@@ -76,7 +81,11 @@ std::size_t H1Downstream::receive_limit() {
 bool H1Downstream::receive_once() {
   const std::size_t limit = receive_limit();
   if (limit == 0) {
-    stop_listening();
+    if (state_ == State::lingering) {
+      transport_->watch_broken();
+    } else {
+      stop_listening();
+    }
     return false;
   }
   const std::span<char> room = loop().scratch(limit);
@@ -137,10 +146,7 @@ void H1Downstream::take(std::span<char> bytes) {
     case State::busy:
       if (!body_complete_) return take_body_bytes(bytes);
       return in_.append({bytes.data(), bytes.size()});
-    case State::lingering:
-      lingered_ += bytes.size();
-      if (lingered_ > kLingerBytes) close();
-      return;
+    case State::lingering: lingered_ += bytes.size(); return;
     case State::closed: return;
   }
 }
@@ -304,7 +310,6 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                   .body = body,
                   .body_complete = body_complete_,
                   .trailers = trailers()});
-  if (state_ == State::busy && !body_complete_) expect_body();
   return used;
 }
 
@@ -388,6 +393,7 @@ void H1Downstream::take_body_bytes(std::span<char> bytes) {
 
 void H1Downstream::read_body() {
   body_wanted_ = true;
+  if (!body_complete_) expect_body();
   if (expects_continue_ && !body_complete_ && body_received_ == 0) write(std::array{http::kContinue});
 }
 
@@ -418,6 +424,7 @@ void H1Downstream::exchange_over() {
   driver_ = nullptr;
   tunnel_ = false;
   body_due_ = write_due_ = half_close_due_ = kNever;
+  if (body_framing_ == http::Framing::chunked) decoder_.release();
   if (state_ == State::closed) return;
   if (gone_) return close();
   if (!keep_alive_) return linger();
@@ -443,6 +450,19 @@ void H1Downstream::linger() {
     transport_->watch_write();
   }
   transport_->watch_read();
+}
+
+/// The client has had its time. While it still takes what the kernel keeps for it, closing would destroy the rest if
+/// the client has sent more than was read; so it may go on for as long as any client may be slow.
+void H1Downstream::linger_on() {
+  const std::size_t unsent = out_.size() + transport_->unsent();
+  if (unsent == 0) return close();
+  if (write_due_ == kNever || unsent < lingering_for_) {
+    write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
+  }
+  lingering_for_ = unsent;
+  quiet_due_ = saturating_add(loop().now(), kLingerTime);
+  rearm();
 }
 
 void H1Downstream::drain() {
@@ -474,12 +494,13 @@ void H1Downstream::rearm() {
 void H1Downstream::on_due(TimePoint now) {
   const Ref<H1Downstream> guard(this);
   if (state_ == State::closed) return;
-  if (now >= quiet_due_) return close();
+  if (now >= quiet_due_ && state_ != State::lingering) return close();
   if (now >= head_due_) return refuse_head(Reason::head_timeout);
   if (now >= write_due_) {
     transport_->reset();
     return leave(Reason::client_not_reading);
   }
+  if (now >= quiet_due_) return linger_on();
   if (now >= body_due_) {
     body_due_ = kNever;
     if (tunnel_) {

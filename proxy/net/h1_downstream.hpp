@@ -135,6 +135,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void flush();
   void check_delivered();
   void linger();
+  void linger_on();
   bool draining() const noexcept;
   bool closes() const noexcept;
   const http::HeaderEdits* response_edits() const noexcept;
@@ -181,8 +182,9 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   bool half_closed_ = false;      // the last of them for the client has come
   bool gone_ = false;             // nothing can be said to the client any more
   std::uint32_t requests_ = 0;
-  std::size_t lingered_ = 0;
-  std::string_view policy_;  // of the request under way, interned; empty before a route is known
+  std::size_t lingered_ = 0;       // bytes read and dropped
+  std::size_t lingering_for_ = 0;  // bytes that the client had not taken yet
+  std::string_view policy_;        // of the request under way, interned; empty before a route is known
   std::size_t request_id_size_ = 0;
   char request_id_[http::kMaxRequestId];
   char attempts_text_[4];

@@ -266,7 +266,6 @@ void H1Downstream::account_unrouted(exchange::Timeline& timeline) {
   timeline.bytes_out = bytes_sent_;
   telemetry::record_refusal(timeline, edge_.unrouted);
   edge_.record(timeline);
-  if (!gone_) exchange_over();
 }
 
 /// Answers a TRACE or OPTIONS that nobody further on is to see.
@@ -345,7 +344,9 @@ void H1Downstream::flush() {
 }
 
 void H1Downstream::check_delivered() {
-  if (answer_complete_ && !gone_ && out_.empty() && driver_ != nullptr) driver_->on_delivered();
+  if (!answer_complete_ || gone_ || !out_.empty()) return;
+  if (driver_ != nullptr) return driver_->on_delivered();
+  if (state_ == State::busy) exchange_over();  // of a request that had none
 }
 
 void H1Downstream::cut() {

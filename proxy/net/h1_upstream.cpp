@@ -98,11 +98,7 @@ void H1Upstream::write(std::span<const std::string_view> pieces) {
   std::size_t sent = 0;
   if (out_.empty()) {
     const IoResult result = transport_->send(pieces);
-    if (result.status == IoStatus::fault) {
-      // The answer, or the error, is on the reading side.
-      write_dead_ = true;
-      return;
-    }
+    if (result.status == IoStatus::fault) return stop_writing();
     sent = result.bytes;
     any_sent_ |= sent > 0;
     loop().row.moved(Direction::upstream_out, sent);
@@ -115,14 +111,17 @@ void H1Upstream::write(std::span<const std::string_view> pieces) {
   if (!out_.empty()) transport_->watch_write();
 }
 
+/// The answer, or the error, is on the reading side; where that has ended the tunnel is over.
+void H1Upstream::stop_writing() {
+  write_dead_ = true;
+  out_.release();
+  if (read_ended_) transport_->wake();
+}
+
 void H1Upstream::flush() {
   if (out_.empty()) return;
   const IoResult result = transport_->send(out_.view());
-  if (result.status == IoStatus::fault) {
-    write_dead_ = true;
-    out_.release();
-    return;
-  }
+  if (result.status == IoStatus::fault) return stop_writing();
   any_sent_ |= result.bytes > 0;
   loop().row.moved(Direction::upstream_out, result.bytes);
   out_.consume(result.bytes);
@@ -156,6 +155,7 @@ void H1Upstream::on_readable() {
     pool_->remove_idle(*this);
     return close();
   }
+  if (read_ended_) return write_dead_ ? fail(Reason::reset) : void();
   for (int i = 0; i < kReceivesPerTurn; ++i) {
     if (state_ != State::busy || !receive_once()) return;
   }
@@ -236,6 +236,7 @@ std::size_t H1Upstream::take_head(std::span<char> bytes) {
       UpstreamSink* sink = sink_;
       if (piece.end) complete();
       sink->on_response(head, {rest.data(), verdict.size}, piece.data, piece.end, trailers());
+      if (piece.end) decoder_.release();
       return bytes.size();
     }
     if (head.status == 101) return take_switch(rest, verdict.size) ? bytes.size() : used;
@@ -296,6 +297,7 @@ void H1Upstream::deliver_body(std::span<char> bytes) {
   if (!piece.end) return;
   complete();
   sink->on_end(trailers());
+  decoder_.release();
 }
 
 std::string_view H1Upstream::trailers() const noexcept {
@@ -305,6 +307,7 @@ std::string_view H1Upstream::trailers() const noexcept {
 void H1Upstream::at_eof() {
   if (tunnel_) {
     read_ended_ = true;
+    if (write_dead_) return fail(Reason::reset);  // it has gone, and not only fallen silent
     if (request_sent_) return end_tunnel();
     transport_->watch_broken();
     return sink_->on_half_closed();
@@ -356,7 +359,9 @@ void H1Upstream::watch_silence() {
 void H1Upstream::on_broken() {
   const Ref<H1Upstream> guard(this);
   loop().refresh();
-  if (state_ == State::busy) fail(Reason::reset);
+  if (state_ != State::busy) return;
+  // What arrived before is still there for whoever relays it, and what broke is found behind it.
+  if (read_ended_ || !sink_->is_relayed()) fail(Reason::reset);
 }
 
 void H1Upstream::on_due(TimePoint) {

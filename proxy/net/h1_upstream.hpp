@@ -71,6 +71,7 @@ class H1Upstream final : public Counted<H1Upstream>, public UpstreamStream, priv
 
   void write(std::span<const std::string_view> pieces);
   void flush();
+  void stop_writing();
   void request_progress();
 
   bool receive_once();

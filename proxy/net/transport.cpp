@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -9,6 +10,8 @@
 
 #include <cerrno>
 #include <utility>
+
+#include <linux/sockios.h>
 
 #include "proxy/net/poller.hpp"
 
@@ -120,7 +123,10 @@ IoResult Transport::recv(std::span<char> into) noexcept {
     return received;
   }
   IoResult result = io_result(receive(descriptor_, into.data(), into.size()));
-  if (result.status == IoStatus::ok && result.bytes == 0) result.status = IoStatus::eof;
+  if (result.status == IoStatus::ok && result.bytes == 0) {
+    // A reset is told once, to whoever comes first; after that the kernel speaks of an end like any other.
+    result = send_fault_ == 0 ? IoResult{IoStatus::eof, 0, 0} : IoResult{IoStatus::fault, 0, send_fault_};
+  }
   // Broken and yet without an error or an end of its own: the registration failed, and nothing will ever be announced.
   if (result.status == IoStatus::again && broken_) return {IoStatus::fault, 0, ENOMEM};
   // A short read has emptied the socket: what comes next is announced anew. Only an end that is already known is not.
@@ -133,6 +139,8 @@ IoResult Transport::recv(std::span<char> into) noexcept {
 IoResult Transport::sent(std::size_t asked, std::ptrdiff_t moved) noexcept {
   const IoResult result = io_result(moved);
   if (result.status != IoStatus::fault && result.bytes < asked) writable_ = false;
+  // EPIPE is no such word: the peer had ended in good order before it would take no more.
+  if (result.status == IoStatus::fault && result.error != EPIPE) send_fault_ = result.error;
   return result;
 }
 
@@ -165,6 +173,11 @@ IoResult Transport::send(std::span<const std::string_view> pieces) noexcept {
 
 bool Transport::peer_has_closed() const noexcept {
   return (poll_events(descriptor_, POLLRDHUP) & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+std::size_t Transport::unsent() const noexcept {
+  int bytes = 0;
+  return ::ioctl(descriptor_, SIOCOUTQ, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
 }
 
 bool Transport::has_input() const noexcept {

@@ -66,6 +66,8 @@ class Transport : public Counted<Transport> {
 
   /// Whether the peer has closed its side or reset, looked up without reading.
   bool peer_has_closed() const noexcept;
+  /// How many bytes the kernel keeps that the peer has not taken, looked up.
+  std::size_t unsent() const noexcept;
   /// Whether there is something to read, be it bytes or the end, looked up.
   bool has_input() const noexcept;
   /// Whether it has been announced that there may be something to read.
@@ -106,6 +108,7 @@ class Transport : public Counted<Transport> {
   Transport* next_ = nullptr;         // in the poller's list of those to tell
   Transport* next_closed_ = nullptr;  // and of those that have closed
   int descriptor_;
+  int send_fault_ = 0;  // of which the reading side would hear nothing any more
   bool listed_ = false;
   bool woken_ = false;  // to be told whatever has been announced
   // What has been announced and not been used up,

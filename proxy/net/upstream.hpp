@@ -39,6 +39,8 @@ class UpstreamSink {
   virtual void on_failed(Reason why, exchange::Exposure exposure, bool reused) = 0;
   /// How many body bytes may be received now; 0: none until `resume`.
   virtual std::size_t response_allowance() const = 0;
+  /// Whether what comes is for a client, who takes it when he can.
+  virtual bool is_relayed() const { return false; }
   /// The most that the head of the answer may have.
   virtual std::size_t max_response_head() const = 0;
   /// The protocol that a 101 may switch to; empty: none was asked for.

@@ -133,6 +133,7 @@ int Server::run() {
   if (tls_) {
     names_.learn_now(first_config_);
     snapshot_ = build(first_config_, {}, 1, errors);
+    if (snapshot_) config::take_effect(*snapshot_, net::steady_now());
   }
   if (!snapshot_) {
     for (const std::string& error : errors) std::cerr << "outrigger: " << error << '\n';

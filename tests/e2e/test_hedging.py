@@ -6,10 +6,12 @@ each other.
 import asyncio
 import collections
 import random
+import threading
 import time
 import unittest
 
 from harness import EndToEnd
+from upstream import Answer
 
 FAST, SLOW, SHARE = 0.040, 0.800, 0.02  # seconds, seconds, and how many answers are slow
 CLIENTS, WARM_UP, REQUESTS = 24, 300, 1500
@@ -84,6 +86,21 @@ class Tail(EndToEnd):
             each.close()
         await asyncio.sleep(0)
         return Figures(times[len(times) // 2], times[len(times) * 99 // 100], attempts / REQUESTS)
+
+    def test_a_body_may_have_come_with_its_head(self):
+        hold = threading.Event()
+        self.addCleanup(hold.set)
+        rig = self.rig(*2 * [lambda asked: Answer(body=b"late", hold=hold) if asked.get("X-Outrigger-Hedge") is None
+                             else Answer(body=b"hedge")],
+                       policy={"hedge": {"delay": "50ms", "methods": ["PUT"], "budget": {"type": "unlimited"}}})
+        for pieces in ([b"hello"], [b"", b"hello"]):
+            client = rig.client()
+            client.expect("PUT", "")
+            client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n" + pieces[0])
+            for piece in pieces[1:]:
+                self.becomes(lambda: rig.metric("requests_in_flight"), 1)
+                client.send(piece)
+            self.assertEqual(client.response().body, b"hedge")
 
     def test_a_twentieth_more_attempts_takes_the_slowest_percents_off(self):
         plain, hedged = self.measured({}), self.measured({"hedge": HEDGE})

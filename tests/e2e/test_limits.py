@@ -122,6 +122,26 @@ class Times(EndToEnd):
         self.assertEqual(rig.timeline("slow")["reason"], "body_timeout")
         self.becomes(lambda: rig.metric("requests_total", reason="body_timeout"), 2)
 
+    def test_a_body_that_is_not_wanted_yet_may_be_awaited(self):
+        hold = threading.Event()
+        self.addCleanup(hold.set)
+        rig = self.rig(lambda asked: Answer(body=b"ok", hold=hold if asked.target == "/held" else None),
+                       policy={"bulkhead": {"max_concurrent": 1, "max_queue": 1, "max_wait": "10s"}},
+                       limits={"body_idle_timeout": "200ms"})
+        rig.client().ask("GET", "/held")
+        self.becomes(lambda: len(rig.up.heads), 1)
+        client = rig.raw(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        self.becomes(lambda: rig.metric("bulkhead_queued"), 1)
+        client.sock.settimeout(0.6)
+        with self.assertRaises(TimeoutError):
+            client.sock.recv(1)
+        client.sock.settimeout(10)
+        hold.set()
+        self.assertTrue(client.stream.line().startswith("HTTP/1.1 100 "))
+        client.stream.line()
+        client.send(b"hello")
+        self.assertEqual(client.response().status, 200)
+
     def test_idle_timeout(self):
         rig = self.rig(limits={"idle_timeout": "200ms", "head_timeout": "10s"})
         client = rig.client()
@@ -139,6 +159,19 @@ class Times(EndToEnd):
         self.assertEqual(timeline["reason"], "client_not_reading")
         with self.assertRaises((Truncated, ConnectionResetError)):
             client.response()
+
+    def test_answers_of_our_own_that_nobody_reads_are_not_piled_up(self):
+        for asked in (b"GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n",
+                      b"OPTIONS /up HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n"):
+            rig = self.rig(route={"match": {"path_prefix": "/up"}}, limits={"write_idle_timeout": "1s"})
+            before = rig.proxy.resident()
+            client = rig.client(receive_buffer=4 * KIB)
+            client.sock.settimeout(5)
+            with self.assertRaises(OSError):
+                while True:
+                    client.send(asked * 500)
+            self.assertLess(rig.proxy.resident() - before, 4 * KIB * KIB)
+            self.becomes(lambda: rig.metric("downstream_connections"), 0)
 
     def test_read_idle_timeout_of_an_upstream(self):
         hold = threading.Event()

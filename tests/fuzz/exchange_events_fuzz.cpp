@@ -84,6 +84,7 @@ RequestFacts draw_facts(Bytes& bytes, const Ticket& ticket, const Plan& plan) {
   const std::uint8_t body = bytes.next();
   facts.has_body = (body & 1) != 0;
   facts.body_fits_replay = (body & 2) == 0;
+  facts.body_complete = (body & 32) != 0;
   facts.upgrade = (body & 28) == 28;
   facts.deadline_unreadable = body > 250;
   if (bytes.flag()) facts.client_deadline = bytes.one_of(kTimes);

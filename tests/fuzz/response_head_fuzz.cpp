@@ -61,6 +61,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     ENSURE(in_two.state == verdict.state && in_two.reason == verdict.reason && in_two.size == verdict.size);
   }
 
-  if (verdict.complete()) check_relayed(whole->response(), answers_head, client_minor);
+  if (!verdict.complete()) return 0;
+  // A 101 that names no protocol switches to none, and goes to no client.
+  const ResponseHead& head = whole->response();
+  if (head.status != 101 || head.fields->has(FieldId::upgrade)) check_relayed(head, answers_head, client_minor);
   return 0;
 }

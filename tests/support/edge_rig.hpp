@@ -87,6 +87,7 @@ class EdgeRig : public LoopRig {
     if (config.has_copy()) resolved.push_back({{copy_door.address().text, 1}});
     auto built = config::build_snapshot(loaded.config, "rig", ++generation_, resolved, registry_, {.allowed = true});
     const auto snapshot = std::get<std::shared_ptr<const config::Snapshot>>(built);
+    config::take_effect(*snapshot, loop.now());
     const config::UpstreamConfig& upstream = snapshot->config.upstreams.front();
 
     net::Ref<net::View> view(new net::View);

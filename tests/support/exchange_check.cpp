@@ -66,6 +66,7 @@ ExchangeCheck::ExchangeCheck(const Plan& plan, const RequestFacts& facts, const 
       ledger_(ledger),
       idempotent_(facts.idempotent && !facts.upgrade),
       has_body_(facts.has_body),
+      complete_(facts.body_complete),
       method_(facts.method),
       client_deadline_(facts.client_deadline) {}
 

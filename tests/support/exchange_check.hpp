@@ -146,6 +146,7 @@ class ExchangeCheck {
   Ledger& ledger_;
   bool idempotent_;
   bool has_body_;
+  bool complete_;  // the body
   std::string method_;
   std::optional<Nanos> client_deadline_;
 
@@ -170,7 +171,6 @@ class ExchangeCheck {
   bool answering_ = false;  // the fact is a response head
   bool inventing_ = false;  // an injected fault is one
   bool overflowed_ = false;
-  bool complete_ = false;
   bool read_body_ = false;
   bool in_loop_ = false;
   bool committed_ = false;

@@ -114,7 +114,9 @@ class WorkerRig {
     REQUIRE(loaded.ok());
     auto built = config::build_snapshot(loaded.config, "rig", ++generation_, {{{.address = upstream.address().text}}},
                                         registry_);
-    return std::get<std::shared_ptr<const config::Snapshot>>(built);
+    const auto snapshot = std::get<std::shared_ptr<const config::Snapshot>>(built);
+    config::take_effect(*snapshot, net::steady_now());
+    return snapshot;
   }
 
   /// A connection to a worker's listener; a closed Peer where it is refused.
