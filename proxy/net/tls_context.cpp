@@ -108,7 +108,9 @@ class Builder {
     const Bytes bytes = bytes_of(key);
     const PrivateKey read{PEM_read_bio_PrivateKey(bytes.get(), nullptr, &no_passphrase, nullptr)};
     if (!read) return refuse(key, "private_key", "has no private key in PEM form without a passphrase");
-    if (SSL_CTX_use_PrivateKey(raw, read.get()) != 1) {
+    // OpenSSL's context has a place for each type of key, and would keep one that matches no certificate.
+    if (X509_check_private_key(certificates.front().get(), read.get()) != 1 ||
+        SSL_CTX_use_PrivateKey(raw, read.get()) != 1) {
       return refuse(key, "private_key", "does not belong to the certificate: " + reason());
     }
   }

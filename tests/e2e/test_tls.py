@@ -10,7 +10,7 @@ import tempfile
 import threading
 import unittest
 
-from certificates import Authority
+from certificates import Authority, openssl
 from client import Client, request
 from harness import EndToEnd, eventually, retry, settings
 from upstream import OK, Answer, Upstream, blocks
@@ -268,8 +268,11 @@ class Clients(Secure):
         for tls, words in (
                 ({"certificate": missing, "private_key": self.server.key}, f"{missing} cannot be read: no such file"),
                 ({"certificate": self.server.key, "private_key": self.server.key}, "has no certificate in PEM form"),
+        rsa = os.path.join(self.home, "rsa.pem")
+        openssl("genrsa", "-out", rsa, "2048")
                 ({"certificate": self.server.certificate, "private_key": self.ca.issue().key},
-                 "listeners[0].tls.private_key: ")):
+                 "listeners[0].tls.private_key: "),
+                ({"certificate": self.server.certificate, "private_key": rsa}, "key type mismatch")):
             answer = self.reloaded(rig, **tls)
             self.assertEqual(answer.status, 422)
             (error,) = json.loads(answer.body)["errors"]
