@@ -141,7 +141,7 @@ void Worker::shaken(net::Handshaker::Outcome outcome) {
     edge_.log.write(telemetry::LogLevel::warn, "TLS with a client failed",
                     {{"listener", listener.name}, {"client", outcome.peer}, {"error", outcome.failure}});
   }
-  setup_.process->downstream_connections.fetch_sub(1, std::memory_order_relaxed);
+  setup_.process->downstream_connections.fetch_sub(1, std::memory_order_release);
   listener.connections->fetch_sub(1, std::memory_order_relaxed);
 }
 

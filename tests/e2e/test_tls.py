@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 from certificates import Authority, openssl
@@ -198,12 +199,14 @@ class Clients(Secure):
         self.fails(rig, "closed during the handshake", 2)
         self.assertEqual(self.connect(rig).fetch().status, 200)
 
-    def test_a_drain_does_not_wait_for_them(self):
+    def test_a_drain_leaves_them_a_second_and_no_more(self):
         rig = self.tls_rig(listener={"limits": {"head_timeout": "1h"}}, drain={"delay": "0s", "grace": "1h"})
         with socket.create_connection(rig.proxy.address, PATIENCE) as silent:
             self.assertEqual(self.connect(rig).fetch(headers={"Connection": "close"}).status, 200)
+            began = time.monotonic()
             rig.proxy.send(15)
             self.assertEqual(silent.recv(1), b"")
+            self.assertGreaterEqual(time.monotonic() - began, 0.9)
         self.assertEqual(rig.proxy.wait(), 0)
 
     def test_bytes_that_come_with_the_end_of_the_handshake_are_served(self):
