@@ -400,6 +400,20 @@ class Upstreams(Secure):
                        upstream={"tls": {"ca": self.ca.certificate}})
         self.fails(rig, "wrong version number")
 
+    def test_a_server_that_resets_in_the_middle_of_the_handshake(self):
+        server = socket.socket()
+        self.addCleanup(server.close)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        def reset():
+            sock, _ = server.accept()
+            sock.recv(1)  # the rest of it makes the end a reset
+            sock.close()
+        threading.Thread(target=reset, daemon=True).start()
+        rig = self.rig(servers=[], endpoints=["localhost:%d" % server.getsockname()[1]],
+                       upstream={"tls": {"ca": self.ca.certificate}})
+        self.fails(rig, "Connection reset by peer")
+
     def test_a_server_that_does_not_answer_the_handshake_is_given_up_in_time(self):
         silent = socket.socket()
         self.addCleanup(silent.close)
