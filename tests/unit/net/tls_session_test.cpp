@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <openssl/ssl.h>
 
 #include "tests/support/tls_pair.hpp"
 
@@ -405,6 +406,35 @@ TEST_SUITE("net") {
     // The same listener after a reload, with another certificate, too.
     CHECK(resumes(*server_context(shown(authority().issue()))));
     CHECK_FALSE(resumes(*server_context(asking, "other")));
+  }
+
+  TEST_CASE("a handshake that fails takes with it the ticket that it began with, and no other") {
+    const auto client = client_context(believing(authority()));
+    const auto server = server_context(shown(localhost()));
+    const auto new_ticket = [&](TlsTicket& into) {
+      TlsPair pair(*client, *server);
+      pair.shake();
+      look(pair.client);
+      REQUIRE(pair.ticket.session() != nullptr);
+      SSL_SESSION_up_ref(pair.ticket.session());
+      into.keep(pair.ticket.session());
+    };
+    for (const bool another : {false, true}) {
+      CAPTURE(another);
+      TlsTicket ticket;
+      new_ticket(ticket);
+      {
+        SocketPair wire;
+        TlsSession ours(*client, "localhost", ticket);
+        ours.attach(wire.ends[0]);
+        CHECK(ours.handshake() == IoStatus::again);
+        if (another) new_ticket(ticket);
+        wire.close(1);
+        ours.announce(true, true);
+        CHECK(ours.handshake() == IoStatus::fault);
+      }
+      CHECK((ticket.session() != nullptr) == another);
+    }
   }
 
   TEST_CASE("who came in without a certificate does not come in with a ticket of that time") {
