@@ -437,6 +437,47 @@ TEST_SUITE("net") {
     }
   }
 
+  TEST_CASE("a certificate that has expired does not come in with a ticket of its time") {
+    for (const bool expired : {false, true}) {
+      CAPTURE(expired);
+      const Identity mine =
+          authority().issue(expired ? CertificateWish{.valid_from = -7200, .valid_until = -60} : CertificateWish{});
+      config::ListenerTlsConfig asking = shown(localhost());
+      asking.client_ca = as_file(authority().certificate());
+      config::UpstreamTlsConfig showing = believing(authority());
+      showing.certificate = as_file(mine.certificate);
+      showing.private_key = as_file(mine.key);
+      const auto client = client_context(showing);
+      const auto timeless = server_context(asking);
+      X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(timeless->handle()), X509_V_FLAG_NO_CHECK_TIME);
+      TlsPair first(*client, *timeless);
+      first.shake();
+      REQUIRE(first.stands());
+      look(first.client);
+      REQUIRE(first.ticket.session() != nullptr);
+
+      SocketPair wire;
+      TlsSession ours(*client, "localhost", first.ticket);
+      TlsSession theirs(*server_context(asking));
+      ours.attach(wire.ends[0]);
+      theirs.attach(wire.ends[1]);
+      IoStatus at_server = IoStatus::again;
+      for (int i = 0; i < 10 && at_server == IoStatus::again; ++i) {
+        ours.announce(true, false);
+        theirs.announce(true, false);
+        ours.handshake();
+        at_server = theirs.handshake();
+      }
+      CHECK(at_server == (expired ? IoStatus::fault : IoStatus::ok));
+      CHECK(theirs.resumed() != expired);
+      if (expired) {
+        CHECK(theirs.failure() == "certificate verify failed: certificate has expired");
+      } else {
+        CHECK(theirs.peer() == first.server.peer());
+      }
+    }
+  }
+
   TEST_CASE("who came in without a certificate does not come in with a ticket of that time") {
     config::ListenerTlsConfig open = shown(localhost());
     config::ListenerTlsConfig asking = open;
