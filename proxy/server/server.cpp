@@ -520,6 +520,7 @@ void Server::stop_workers() {
   }
   for (auto& worker : workers_) worker->post([w = worker.get()] { w->stop(); });
   for (auto& worker : workers_) worker->join();
+  for (auto& worker : workers_) worker->read_last_mail();
   stage_ = Stage::stopped;
   health_checks_.stop();
   if (exit_when_drained_) io_.stop();
