@@ -268,11 +268,11 @@ class Clients(Secure):
         rig = self.tls_rig()
         before = self.shown_serial(rig)
         missing = os.path.join(self.home, "missing.pem")
+        rsa = os.path.join(self.home, "rsa.pem")
+        openssl("genrsa", "-out", rsa, "2048")
         for tls, words in (
                 ({"certificate": missing, "private_key": self.server.key}, f"{missing} cannot be read: no such file"),
                 ({"certificate": self.server.key, "private_key": self.server.key}, "has no certificate in PEM form"),
-        rsa = os.path.join(self.home, "rsa.pem")
-        openssl("genrsa", "-out", rsa, "2048")
                 ({"certificate": self.server.certificate, "private_key": self.ca.issue().key},
                  "listeners[0].tls.private_key: "),
                 ({"certificate": self.server.certificate, "private_key": rsa}, "key type mismatch")):
