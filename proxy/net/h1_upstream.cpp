@@ -32,7 +32,9 @@ void H1Upstream::on_writable() {
 }
 
 void H1Upstream::connected() {
-  if (const int error = transport_->connect_error(); error != 0) return fail(connect_fault(error));
+  if (!std::exchange(reached_, true)) {
+    if (const int error = transport_->connect_error(); error != 0) return fail(connect_fault(error));
+  }
   switch (transport_->handshake()) {
     case IoStatus::ok: break;
     case IoStatus::again: return;

@@ -96,6 +96,7 @@ class H1Upstream final : public Counted<H1Upstream>, public UpstreamStream, priv
   UpstreamSink* sink_;
 
   State state_ = State::connecting;
+  bool reached_ = false;  // what is left of connecting is the handshake
   bool chunked_request_ = false;
   bool answers_head_ = false;
   bool request_ended_ = false;  // its last byte was accepted

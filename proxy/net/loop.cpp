@@ -59,6 +59,11 @@ void Loop::read_mail() {
   poller.interrupt();
 }
 
+void Loop::read_last_mail() {
+  mailbox_.restart();
+  mailbox_.poll();
+}
+
 void Loop::post(std::function<void()> task) {
   asio::post(mailbox_, [this, task = std::move(task)] {
     refresh();

@@ -44,6 +44,8 @@ class Loop {
   void run();
   /// Runs `task` on this worker's thread, in order.
   void post(std::function<void()> task);
+  /// Once `run` has ended: all that has been posted and not been run. Threads: the one that has waited for the end.
+  void read_last_mail();
   /// Ends `run` after the present turn.
   void stop() noexcept { stopped_ = true; }
 

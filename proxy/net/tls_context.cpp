@@ -108,7 +108,9 @@ class Builder {
     const Bytes bytes = bytes_of(key);
     const PrivateKey read{PEM_read_bio_PrivateKey(bytes.get(), nullptr, &no_passphrase, nullptr)};
     if (!read) return refuse(key, "private_key", "has no private key in PEM form without a passphrase");
-    if (SSL_CTX_use_PrivateKey(raw, read.get()) != 1) {
+    // OpenSSL's context has a place for each type of key, and would keep one that matches no certificate.
+    if (X509_check_private_key(certificates.front().get(), read.get()) != 1 ||
+        SSL_CTX_use_PrivateKey(raw, read.get()) != 1) {
       return refuse(key, "private_key", "does not belong to the certificate: " + reason());
     }
   }
@@ -160,6 +162,16 @@ TicketKeys& ticket_keys() {
   return keys;
 }
 
+/// A client whose certificate has expired since gets no further with its ticket than without: a whole handshake, in
+/// which it can show another one.
+SSL_TICKET_RETURN judge_ticket(SSL*, SSL_SESSION* session, const unsigned char*, std::size_t, SSL_TICKET_STATUS status,
+                               void*) {
+  if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  const X509* const peer = SSL_SESSION_get0_peer(session);
+  if (peer != nullptr && X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 /// A client that did not need a certificate, or needed another one, comes with a ticket of that time: it is not let in
 /// by it.
 void bind_tickets(SSL_CTX* context, const config::ListenerConfig& listener) {
@@ -169,6 +181,7 @@ void bind_tickets(SSL_CTX* context, const config::ListenerConfig& listener) {
   SSL_CTX_set_session_id_context(context, digest.data(), digest.size());
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_tlsext_ticket_keys(context, ticket_keys().data(), ticket_keys().size());
+  SSL_CTX_set_session_ticket_cb(context, nullptr, &judge_ticket, nullptr);
 }
 
 Builder of_listener(const config::ListenerConfig& listener) {

@@ -5,7 +5,8 @@
 // connection keeps the one it began with, a reload gives new connections a new one.
 //
 // Sessions can be taken up again across reloads and workers: all contexts of the process share the keys that seal
-// session tickets, and no session is stored here. A ticket is good for one listener and its client CA only.
+// session tickets, and no session is stored here. A ticket is good for one listener and its client CA only, and not for
+// longer than the certificate of its client.
 //
 // OpenSSL is used in proxy/net/tls_*.cpp and nowhere else; its types are only named here.
 //

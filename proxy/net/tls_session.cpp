@@ -118,7 +118,8 @@ TlsSession::TlsSession(const TlsContext& context, std::string_view name, TlsTick
     : TlsSession(SSL_new(context.handle())) {
   SSL_set_connect_state(ssl_);
   ticket_ = &ticket;
-  if (ticket.session() != nullptr) SSL_set_session(ssl_, ticket.session());
+  offered_ = ticket.session();
+  if (offered_ != nullptr) SSL_set_session(ssl_, ticket.session());
   if (name.ends_with('.')) name.remove_suffix(1);
   if (name.empty()) return;
   const std::string text(name);
@@ -130,6 +131,8 @@ TlsSession::TlsSession(const TlsContext& context, std::string_view name, TlsTick
 }
 
 TlsSession::~TlsSession() {
+  // The server may be at odds with the ticket: kept, it would spoil every connection to come.
+  if (!established_ && offered_ != nullptr && ticket_->session() == offered_) ticket_->keep(nullptr);
   // OpenSSL does not take a session up again that was not ended in good order; for us only a failure is a reason.
   if (established_ && !failed_) SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   SSL_free(ssl_);

@@ -99,6 +99,7 @@ class TlsSession {
 
   ssl_st* ssl_;
   TlsTicket* ticket_ = nullptr;
+  const ssl_session_st* offered_ = nullptr;  // of that ticket, what the handshake began with
   int descriptor_ = -1;
   int error_ = 0;  // of the descriptor
   IoStatus over_ = IoStatus::ok;

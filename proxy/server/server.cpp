@@ -485,10 +485,13 @@ void Server::close_listeners() {
   }
 }
 
+/// Handshakes under way count, and so do connections on their way from one worker to another.
 std::int64_t Server::connections() const {
+  // A handshake leaves this count only after its connection has got into a worker's.
+  const std::int64_t counted = process_.downstream_connections.load(std::memory_order_acquire);
   std::int64_t sum = 0;
   for (const auto& worker : workers_) sum += worker->connections();
-  return sum;
+  return std::max(counted, sum);
 }
 
 std::size_t Server::in_flight() const {
@@ -518,6 +521,7 @@ void Server::stop_workers() {
   }
   for (auto& worker : workers_) worker->post([w = worker.get()] { w->stop(); });
   for (auto& worker : workers_) worker->join();
+  for (auto& worker : workers_) worker->read_last_mail();
   stage_ = Stage::stopped;
   health_checks_.stop();
   if (exit_when_drained_) io_.stop();

@@ -141,7 +141,7 @@ void Worker::shaken(net::Handshaker::Outcome outcome) {
     edge_.log.write(telemetry::LogLevel::warn, "TLS with a client failed",
                     {{"listener", listener.name}, {"client", outcome.peer}, {"error", outcome.failure}});
   }
-  setup_.process->downstream_connections.fetch_sub(1, std::memory_order_relaxed);
+  setup_.process->downstream_connections.fetch_sub(1, std::memory_order_release);
   listener.connections->fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -154,7 +154,7 @@ void Worker::place(const net::ListenerInfo& listener, int descriptor, std::strin
   }
   // Where the kernel spreads connections, a small difference is not worth a hand-over.
   const std::int64_t bearable = listener.alone ? 0 : 1;
-  if (load_of(*this) <= load_of(*emptiest) + bearable) {
+  if (stopped_ || load_of(*this) <= load_of(*emptiest) + bearable) {
     return adopt(listener.index, descriptor, std::move(peer), std::move(tls));
   }
   emptiest->edge_.load.fetch_add(1, std::memory_order_relaxed);

@@ -55,6 +55,8 @@ class Worker final : private net::AcceptSink {
 
   void start();
   void join();
+  /// Once all workers have ended: does what was posted too late for this one's thread. A connection may be in it.
+  void read_last_mail() { loop_.read_last_mail(); }
 
   /// Runs `task` on the worker's thread, in order. Threads: any.
   void post(std::function<void()> task) { loop_.post(std::move(task)); }

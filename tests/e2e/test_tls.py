@@ -8,9 +8,10 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
-from certificates import Authority
+from certificates import Authority, openssl
 from client import Client, request
 from harness import EndToEnd, eventually, retry, settings
 from upstream import OK, Answer, Upstream, blocks
@@ -198,12 +199,18 @@ class Clients(Secure):
         self.fails(rig, "closed during the handshake", 2)
         self.assertEqual(self.connect(rig).fetch().status, 200)
 
-    def test_a_drain_does_not_wait_for_them(self):
+    def test_a_drain_leaves_them_a_second_and_no_more(self):
         rig = self.tls_rig(listener={"limits": {"head_timeout": "1h"}}, drain={"delay": "0s", "grace": "1h"})
         with socket.create_connection(rig.proxy.address, PATIENCE) as silent:
-            self.assertEqual(self.connect(rig).fetch(headers={"Connection": "close"}).status, 200)
+            # Who came behind it has left: but for the handshake all is quiet.
+            client = self.connect(rig)
+            self.assertEqual(client.fetch().status, 200)
+            client.close()
+            self.becomes(lambda: rig.metric("downstream_connections", listener="main"), 0)
+            began = time.monotonic()
             rig.proxy.send(15)
             self.assertEqual(silent.recv(1), b"")
+            self.assertGreaterEqual(time.monotonic() - began, 0.9)
         self.assertEqual(rig.proxy.wait(), 0)
 
     def test_bytes_that_come_with_the_end_of_the_handshake_are_served(self):
@@ -265,11 +272,14 @@ class Clients(Secure):
         rig = self.tls_rig()
         before = self.shown_serial(rig)
         missing = os.path.join(self.home, "missing.pem")
+        rsa = os.path.join(self.home, "rsa.pem")
+        openssl("genrsa", "-out", rsa, "2048")
         for tls, words in (
                 ({"certificate": missing, "private_key": self.server.key}, f"{missing} cannot be read: no such file"),
                 ({"certificate": self.server.key, "private_key": self.server.key}, "has no certificate in PEM form"),
                 ({"certificate": self.server.certificate, "private_key": self.ca.issue().key},
-                 "listeners[0].tls.private_key: ")):
+                 "listeners[0].tls.private_key: "),
+                ({"certificate": self.server.certificate, "private_key": rsa}, "key type mismatch")):
             answer = self.reloaded(rig, **tls)
             self.assertEqual(answer.status, 422)
             (error,) = json.loads(answer.body)["errors"]
@@ -393,6 +403,20 @@ class Upstreams(Secure):
         rig = self.rig(servers=[up], endpoints=["localhost:%d" % plain.getsockname()[1]],
                        upstream={"tls": {"ca": self.ca.certificate}})
         self.fails(rig, "wrong version number")
+
+    def test_a_server_that_resets_in_the_middle_of_the_handshake(self):
+        server = socket.socket()
+        self.addCleanup(server.close)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        def reset():
+            sock, _ = server.accept()
+            sock.recv(1)  # the rest of it makes the end a reset
+            sock.close()
+        threading.Thread(target=reset, daemon=True).start()
+        rig = self.rig(servers=[], endpoints=["localhost:%d" % server.getsockname()[1]],
+                       upstream={"tls": {"ca": self.ca.certificate}})
+        self.fails(rig, "Connection reset by peer")
 
     def test_a_server_that_does_not_answer_the_handshake_is_given_up_in_time(self):
         silent = socket.socket()

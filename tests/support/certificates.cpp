@@ -54,7 +54,19 @@ std::string pem_of(X509* certificate) {
   return pem([&](BIO* out) { PEM_write_bio_X509(out, certificate); });
 }
 
+std::string pem_of(EVP_PKEY* key) {
+  return pem([&](BIO* out) { PEM_write_bio_PrivateKey(out, key, nullptr, nullptr, 0, nullptr, nullptr); });
+}
+
 }  // namespace
+
+std::string rsa_key() {
+  EVP_PKEY* const key = EVP_RSA_gen(2048);
+  ENSURE(key != nullptr);
+  const std::string text = pem_of(key);
+  EVP_PKEY_free(key);
+  return text;
+}
 
 Authority::Authority(const std::string& name) : key_(make_key()) {
   self_ = make_certificate({.subject = name, .names = {}, .valid_until = 7200}, key_);
@@ -77,8 +89,7 @@ Identity Authority::issue(const CertificateWish& wish) const {
   for (const std::string& name : wish.names) names += (names.empty() ? "" : ",") + name;
   if (!names.empty()) extend(certificate, self_, NID_subject_alt_name, names);
   ENSURE(X509_sign(certificate, key_, EVP_sha256()) > 0);
-  Identity identity{pem_of(certificate),
-                    pem([&](BIO* out) { PEM_write_bio_PrivateKey(out, key, nullptr, nullptr, 0, nullptr, nullptr); })};
+  Identity identity{pem_of(certificate), pem_of(key)};
   X509_free(certificate);
   EVP_PKEY_free(key);
   return identity;

@@ -25,6 +25,9 @@ struct CertificateWish {
   long valid_until = 3600;
 };
 
+/// A key of another kind, in PEM form.
+std::string rsa_key();
+
 class Authority {
  public:
   explicit Authority(const std::string& name = "Test CA");

@@ -64,6 +64,25 @@ TEST_SUITE("net") {
     CHECK_FALSE(build_tls(config, errors));
   }
 
+  TEST_CASE("a key of another type than the certificate does not belong to it, for clients and for upstreams") {
+    const Authority authority;
+    const Identity one = authority.issue();
+    const std::string other = rsa_key();
+    config::Config config;
+    config.listeners.push_back({.name = "a",
+                                .tls = config::ListenerTlsConfig{.certificate = file("c.pem", one.certificate, 3),
+                                                                 .private_key = file("k.pem", other, 4)}});
+    config.upstreams.push_back({.name = "up",
+                                .tls = config::UpstreamTlsConfig{.certificate = file("c.pem", one.certificate, 5),
+                                                                 .private_key = file("k.pem", other, 6)}});
+    CHECK(wrong_with(config) ==
+          std::vector<std::string>{
+              "t.yaml:4:7: error: listeners[0].tls.private_key: k.pem does not belong to the certificate: key type "
+              "mismatch",
+              "t.yaml:6:7: error: upstreams.up.tls.private_key: k.pem does not belong to the certificate: key type "
+              "mismatch"});
+  }
+
   TEST_CASE("a chain that breaks off in the middle of a certificate is refused, not cut short") {
     const Authority authority;
     const Identity one = authority.issue();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <openssl/ssl.h>
 
 #include "tests/support/tls_pair.hpp"
 
@@ -405,6 +406,76 @@ TEST_SUITE("net") {
     // The same listener after a reload, with another certificate, too.
     CHECK(resumes(*server_context(shown(authority().issue()))));
     CHECK_FALSE(resumes(*server_context(asking, "other")));
+  }
+
+  TEST_CASE("a handshake that fails takes with it the ticket that it began with, and no other") {
+    const auto client = client_context(believing(authority()));
+    const auto server = server_context(shown(localhost()));
+    const auto new_ticket = [&](TlsTicket& into) {
+      TlsPair pair(*client, *server);
+      pair.shake();
+      look(pair.client);
+      REQUIRE(pair.ticket.session() != nullptr);
+      SSL_SESSION_up_ref(pair.ticket.session());
+      into.keep(pair.ticket.session());
+    };
+    for (const bool another : {false, true}) {
+      CAPTURE(another);
+      TlsTicket ticket;
+      new_ticket(ticket);
+      {
+        SocketPair wire;
+        TlsSession ours(*client, "localhost", ticket);
+        ours.attach(wire.ends[0]);
+        CHECK(ours.handshake() == IoStatus::again);
+        if (another) new_ticket(ticket);
+        wire.close(1);
+        ours.announce(true, true);
+        CHECK(ours.handshake() == IoStatus::fault);
+      }
+      CHECK((ticket.session() != nullptr) == another);
+    }
+  }
+
+  TEST_CASE("a certificate that has expired does not come in with a ticket of its time") {
+    for (const bool expired : {false, true}) {
+      CAPTURE(expired);
+      const Identity mine =
+          authority().issue(expired ? CertificateWish{.valid_from = -7200, .valid_until = -60} : CertificateWish{});
+      config::ListenerTlsConfig asking = shown(localhost());
+      asking.client_ca = as_file(authority().certificate());
+      config::UpstreamTlsConfig showing = believing(authority());
+      showing.certificate = as_file(mine.certificate);
+      showing.private_key = as_file(mine.key);
+      const auto client = client_context(showing);
+      const auto timeless = server_context(asking);
+      X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(timeless->handle()), X509_V_FLAG_NO_CHECK_TIME);
+      TlsPair first(*client, *timeless);
+      first.shake();
+      REQUIRE(first.stands());
+      look(first.client);
+      REQUIRE(first.ticket.session() != nullptr);
+
+      SocketPair wire;
+      TlsSession ours(*client, "localhost", first.ticket);
+      TlsSession theirs(*server_context(asking));
+      ours.attach(wire.ends[0]);
+      theirs.attach(wire.ends[1]);
+      IoStatus at_server = IoStatus::again;
+      for (int i = 0; i < 10 && at_server == IoStatus::again; ++i) {
+        ours.announce(true, false);
+        theirs.announce(true, false);
+        ours.handshake();
+        at_server = theirs.handshake();
+      }
+      CHECK(at_server == (expired ? IoStatus::fault : IoStatus::ok));
+      CHECK(theirs.resumed() != expired);
+      if (expired) {
+        CHECK(theirs.failure() == "certificate verify failed: certificate has expired");
+      } else {
+        CHECK(theirs.peer() == first.server.peer());
+      }
+    }
   }
 
   TEST_CASE("who came in without a certificate does not come in with a ticket of that time") {

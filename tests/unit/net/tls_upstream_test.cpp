@@ -239,6 +239,45 @@ TEST_SUITE("net") {
     CHECK(told.story == "connected, sent, tls_failure fully_sent");
   }
 
+  TEST_CASE("a server that resets in the middle of the handshake has failed it") {
+    Rig rig;
+    Told told;
+    rig.begin(told);
+    const auto server = rig.accept();
+    rig.settle();
+    server->close();  // what it has not read makes it a reset
+    REQUIRE(rig.until([&] { return told.stream == nullptr; }));
+    CHECK(told.story == "tls_failure nothing_sent");
+    CHECK(rig.connects(Reason::tls_failure) == 1);
+    CHECK(rig.connects(Reason::connect_error) == 0);
+    CHECK(rig.row.active.value() == 0);
+  }
+
+  TEST_CASE("after a server has cut, or not ended, a handshake that began with a session, the next one is whole") {
+    for (const bool cuts : {true, false}) {
+      CAPTURE(cuts);
+      Rig rig;
+      Told first;
+      const auto server = rig.ask(first);
+      rig.answer(*server, first);
+      Told second;
+      rig.begin(second);
+      const auto other = rig.accept();
+      rig.settle();
+      if (cuts) {
+        other->close();
+        REQUIRE(rig.until([&] { return second.stream == nullptr; }));
+      } else {
+        second.stream->abort(Reason::connect_timeout);
+        second.stream = nullptr;
+      }
+      Told third;
+      const auto whole = rig.ask(third);
+      CHECK_FALSE(whole->resumed());
+      rig.answer(*whole, third);
+    }
+  }
+
   TEST_CASE("a connection that is given up in the middle of its handshake counts for that") {
     Rig rig;
     Told told;

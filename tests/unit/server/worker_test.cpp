@@ -238,6 +238,21 @@ TEST_SUITE("server") {
     CHECK(rig.unrouted(other).starts_with("HTTP/1.1 404"));
   }
 
+  TEST_CASE("what was handed over to a worker that had ended is closed once all have") {
+    WorkerRig rig(2);
+    rig.start_all();
+    rig.stop(1);
+    std::vector<Peer> clients;
+    for (int i = 0; i < 2; ++i) clients.push_back(rig.served(0));
+    Peer lost = rig.connect(0);
+    rig.until([&] { return rig.load(1) == 1; });
+    rig.stop(0);
+    CHECK_FALSE(lost.ended());
+    rig.workers[1]->read_last_mail();
+    CHECK(rig.get_all(lost).empty());
+    CHECK(rig.load(1) == 0);
+  }
+
   TEST_CASE("a worker that was never started can be thrown away") {
     WorkerRig rig(1);
     rig.workers[0]->post([] {});
