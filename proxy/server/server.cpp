@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <utility>
 
@@ -93,6 +95,20 @@ void raise_descriptor_limit() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/// How many clients there are descriptors for, once all that the process itself needs is open: each of them may need a
+/// second one for its upstream.
+std::int64_t affordable_connections(std::uint32_t workers) {
+  rlimit limit{};
+  const int lowest_free = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (lowest_free >= 0) ::close(lowest_free);
+  if (lowest_free < 0 || ::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return std::numeric_limits<std::int64_t>::max();
+  }
+  // What comes and goes: the admin API, name lookups, health checks; and what workers open where TLS is spoken.
+  const std::int64_t own = lowest_free + 8 + 2 * std::int64_t{workers};
+  return std::max<std::int64_t>((static_cast<std::int64_t>(limit.rlim_cur) - own) / 2, 1);
 }
 
 }  // namespace
@@ -220,6 +236,16 @@ bool Server::open_admin() {
   if (error)
     std::cerr << "outrigger: admin: cannot listen on " << config::to_string(admin.listen) << ": " << *error << '\n';
   return !error;
+}
+
+/// Clients may hold no more descriptors than leave as many for upstreams: else those who wait for nothing could keep
+/// those who ask from being served.
+void Server::reserve_descriptors() {
+  process_.most_connections = affordable_connections(worker_count_);
+  if (process_.most_connections >= std::int64_t{first_config_.limits.max_connections}) return;
+  log_.control().write(telemetry::LogLevel::info, "the limit of open files allows fewer connections than the limits do",
+                       {{"connections", process_.most_connections},
+                        {"max_connections", std::int64_t{first_config_.limits.max_connections}}});
 }
 
 void Server::make_export() {

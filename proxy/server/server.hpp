@@ -87,6 +87,7 @@ class Server final : private admin::AdminBackend {
   bool open_listeners();
   bool open_admin();
   void make_workers();
+  void reserve_descriptors();
   void make_export();
   std::shared_ptr<const config::Snapshot> build(config::Config config, config::ChaosOrders orders,
                                                 std::uint64_t generation, std::vector<std::string>& errors);
