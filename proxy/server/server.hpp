@@ -117,7 +117,9 @@ class Server final : private admin::AdminBackend {
   void watch_memory();
   void begin_drain(bool at_once, bool then_exit);
   void close_listeners();
+  void on_all_workers(const std::function<void(Worker&)>& task, const std::function<void()>& done);
   void wait_for_quiet();
+  void poll_for_quiet();
   void stop_workers();
   std::size_t in_flight() const;
   std::int64_t connections() const;

@@ -193,7 +193,11 @@ void Worker::drain() {
   if (handshaker_) handshaker_->hurry(kHurry);
 }
 
-void Worker::stop_listening() { listeners_.clear(); }
+/// Who has connected before is served, here too.
+void Worker::stop_listening() {
+  for (const auto& listener : listeners_) listener->accept_waiting();
+  listeners_.clear();
+}
 
 void Worker::stop() {
   stopped_ = true;
