@@ -379,7 +379,8 @@ void Exchange::give_up() {
   if (original_) return stand_by_original();
   if (held_) return relay(attempts_[index(*held_)]);
   const Reason why = last_failure_ ? last_failure_->reason : Reason::overall_timeout;
-  reply({.why = why, .who = why == Reason::overall_timeout ? 'P' : 'U', .stage = '8', .exhausted = launched_ != 0});
+  const bool ours = why == Reason::overall_timeout || why == Reason::pool_full;
+  reply({.why = why, .who = ours ? 'P' : 'U', .stage = '8', .exhausted = launched_ != 0});
 }
 
 /// A kept answer is sent though the deadline has passed; what of it is still unread gets a little time.

@@ -43,7 +43,7 @@ UpstreamStream* ConnectionPool::take(UpstreamSink& sink, exchange::Reuse reuse) 
 UpstreamStream* ConnectionPool::connect(UpstreamSink& sink, Reason& why) {
   const int descriptor = ::socket(address_.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (descriptor < 0) {
-    why = Reason::connect_error;
+    why = connect_fault(errno);
     count_connect(why);
     return nullptr;
   }

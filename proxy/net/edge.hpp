@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -29,7 +30,8 @@ class Mirror;
 struct ProcessState {
   std::atomic<bool> draining{false};  // responses carry Connection: close
   std::atomic<std::int64_t> downstream_connections{0};
-  std::atomic<std::int64_t> drivers{0};  // in use or spare
+  std::int64_t most_connections = std::numeric_limits<std::int64_t>::max();  // that there are descriptors for
+  std::atomic<std::int64_t> drivers{0};                                      // in use or spare
 };
 
 class Edge final : private LazyTimer {

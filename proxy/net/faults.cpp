@@ -9,6 +9,11 @@ Reason connect_fault(int error) noexcept {
     case ECONNREFUSED:
     case ENOENT: return Reason::connect_refused;
     case ETIMEDOUT: return Reason::connect_timeout;
+    // It is we, or this machine, who have no room for another connection; the endpoint was not even asked.
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM: return Reason::pool_full;
     default: return Reason::connect_error;
   }
 }

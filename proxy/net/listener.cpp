@@ -1,5 +1,6 @@
 #include "proxy/net/listener.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "proxy/net/socket_address.hpp"
@@ -20,13 +21,26 @@ void Listener::close() {
   transport_->close();
 }
 
-bool Listener::full() const noexcept {
-  const auto reached = [](const std::atomic<std::int64_t>& open, const config::LimitsConfig& limits) {
-    return open.load(std::memory_order_relaxed) >= std::int64_t{limits.max_connections};
+/// Counts one more connection, unless there are as many as may be. Other workers count at the same time.
+bool Listener::take_place() noexcept {
+  const auto taken = [](std::atomic<std::int64_t>& open, std::int64_t most) {
+    if (open.fetch_add(1, std::memory_order_relaxed) < most) return true;
+    open.fetch_sub(1, std::memory_order_relaxed);
+    return false;
   };
   const View& view = *edge_.view;
-  return reached(edge_.process.downstream_connections, view.snapshot->config.limits) ||
-         reached(*info_.connections, view.listeners[info_.index]->limits);
+  ProcessState& process = edge_.process;
+  const std::int64_t most =
+      std::min<std::int64_t>(view.snapshot->config.limits.max_connections, process.most_connections);
+  if (!taken(process.downstream_connections, most)) return false;
+  if (taken(*info_.connections, view.listeners[info_.index]->limits.max_connections)) return true;
+  process.downstream_connections.fetch_sub(1, std::memory_order_relaxed);
+  return false;
+}
+
+void Listener::give_place_back() noexcept {
+  edge_.process.downstream_connections.fetch_sub(1, std::memory_order_relaxed);
+  info_.connections->fetch_sub(1, std::memory_order_relaxed);
 }
 
 void Listener::pause() {
@@ -34,8 +48,15 @@ void Listener::pause() {
   set(edge_.loop.wheel, saturating_add(edge_.loop.now(), kPause));
 }
 
-/// Hands on the connection that has waited longest.
+/// Hands on the connection that has waited longest, if there is a place for it; whoever takes it counts it, too.
 Listener::Accepted Listener::accept_one() {
+  if (!take_place()) return Accepted::failed;
+  const Accepted accepted = accept_in_place();
+  give_place_back();
+  return accepted;
+}
+
+Listener::Accepted Listener::accept_in_place() {
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
   const int fd = ::accept4(descriptor_, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -52,7 +73,6 @@ Listener::Accepted Listener::accept_one() {
 void Listener::on_readable() {
   edge_.loop.refresh();
   for (int i = 0; i < kAcceptsPerTurn; ++i) {
-    if (full()) return pause();
     const Accepted accepted = accept_one();
     if (accepted == Accepted::failed) return pause();
     if (accepted == Accepted::one) continue;
@@ -63,14 +83,11 @@ void Listener::on_readable() {
 }
 
 void Listener::accept_waiting() {
-  for (int i = 0; i < SOMAXCONN && !full(); ++i) {
+  for (int i = 0; i < SOMAXCONN; ++i) {
     if (accept_one() != Accepted::one) return;
   }
 }
 
-void Listener::on_due(TimePoint) {
-  if (full()) return pause();
-  transport_->watch_read();
-}
+void Listener::on_due(TimePoint) { transport_->watch_read(); }
 
 }  // namespace outrigger::net

@@ -2,7 +2,8 @@
 //
 // One worker's share of a listening address. It accepts in bounded turns; when the process or the address has as many
 // connections as it may have, or descriptors have run out, it pauses for a moment instead of spinning or failing, and
-// the kernel's queue holds the rest.
+// the kernel's queue holds the rest. No limit is exceeded however many workers accept at once: a place is taken before
+// a connection, by adding one and looking whether that was too many.
 //
 // Threads: one worker.
 #pragma once
@@ -45,7 +46,9 @@ class Listener final : private TransportOwner, private LazyTimer {
   void on_due(TimePoint now) override;
   enum class Accepted : std::uint8_t { one, none, failed };
   Accepted accept_one();
-  bool full() const noexcept;
+  Accepted accept_in_place();
+  bool take_place() noexcept;
+  void give_place_back() noexcept;
   void pause();
 
   Edge& edge_;

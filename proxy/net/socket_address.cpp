@@ -71,6 +71,12 @@ int open_listener(const SocketAddress& address, bool first) noexcept {
   return -1;
 }
 
+template <class Number>
+bool parse_whole(std::string_view digits, Number& number) noexcept {
+  const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  return read.ec == std::errc{} && read.ptr == digits.data() + digits.size();
+}
+
 std::optional<SocketAddress> parse_unix_address(std::string_view path) {
   SocketAddress address;
   auto& out = reinterpret_cast<sockaddr_un&>(address.storage);
@@ -110,9 +116,13 @@ SocketAddress from_kernel(const sockaddr_storage& storage, socklen_t size) {
     address.text = std::string(kUnix) + (named ? path_of(address) : "");
     return address;
   }
-  const std::string host = host_of(storage);
+  std::string host = host_of(storage);
   const std::string port = std::to_string(port_of(storage));
-  address.text = storage.ss_family == AF_INET6 ? "[" + host + "]:" + port : host + ":" + port;
+  if (storage.ss_family == AF_INET6) {
+    const std::uint32_t link = reinterpret_cast<const sockaddr_in6&>(storage).sin6_scope_id;
+    host = "[" + host + (link != 0 ? "%" + std::to_string(link) : "") + "]";
+  }
+  address.text = host + ":" + port;
   return address;
 }
 
@@ -123,14 +133,17 @@ std::optional<SocketAddress> parse_address(std::string_view text) {
   std::string host(text.substr(0, colon));
   const std::string_view digits = text.substr(colon + 1);
   std::uint16_t port = 0;
-  const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (read.ec != std::errc{} || read.ptr != digits.data() + digits.size()) return std::nullopt;
+  if (!parse_whole(digits, port)) return std::nullopt;
   const bool v6 = host.size() > 2 && host.front() == '[' && host.back() == ']';
   if (v6) host = host.substr(1, host.size() - 2);
 
   sockaddr_storage storage{};
   if (v6) {
     auto& address = reinterpret_cast<sockaddr_in6&>(storage);
+    if (const std::size_t percent = host.find('%'); percent != std::string::npos) {
+      if (!parse_whole(std::string_view(host).substr(percent + 1), address.sin6_scope_id)) return std::nullopt;
+      host.resize(percent);
+    }
     address.sin6_family = AF_INET6;
     address.sin6_port = htons(port);
     if (::inet_pton(AF_INET6, host.c_str(), &address.sin6_addr) != 1) return std::nullopt;

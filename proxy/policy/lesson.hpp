@@ -3,7 +3,7 @@
 // What the end of an attempt teaches: the columns of the truth table behind "may another attempt help" (classify.hpp).
 // Each mechanism reads its own column, and all read the same row, so that a circuit, a limit and a hedge trigger cannot
 // disagree about what happened. What was nobody's fault teaches nobody anything: a client that left, an attempt that
-// lost its race, a refusal that the upstream's own sidecar gave.
+// lost its race, a refusal that the upstream's own sidecar gave, a connection that we had no means to make.
 #pragma once
 
 #include <cstdint>
@@ -43,9 +43,11 @@ constexpr Lesson lesson_of_answer(std::uint16_t status, bool refused) noexcept {
   return lesson;
 }
 
-/// Of an attempt that failed before an answer. `exposure`: what the upstream may have seen of it.
+/// Of an attempt that failed before an answer. `exposure`: what the upstream may have seen of it. For want of
+/// descriptors of our own it never got as far as the upstream.
 constexpr Lesson lesson_of_fault(Reason fault, Exposure exposure) noexcept {
-  Lesson lesson{.reason = fault};
+  const bool ours = fault == Reason::pool_full;
+  Lesson lesson{.reason = fault, .blameless = ours, .timed = !ours};
   const bool died = fault == Reason::reset || fault == Reason::closed_early;
   if ((died && exposure != Exposure::nothing_sent) || fault == Reason::attempt_timeout) {
     lesson.limit = LimitSample::congestion;

@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <utility>
 
@@ -95,6 +97,20 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/// How many clients there are descriptors for, once all that the process itself needs is open: each of them may need a
+/// second one for its upstream.
+std::int64_t affordable_connections(std::uint32_t workers) {
+  rlimit limit{};
+  const int lowest_free = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (lowest_free >= 0) ::close(lowest_free);
+  if (lowest_free < 0 || ::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return std::numeric_limits<std::int64_t>::max();
+  }
+  // What comes and goes: the admin API, name lookups, health checks; and what workers open where TLS is spoken.
+  const std::int64_t own = lowest_free + 8 + 2 * std::int64_t{workers};
+  return std::max<std::int64_t>((static_cast<std::int64_t>(limit.rlim_cur) - own) / 2, 1);
+}
+
 }  // namespace
 
 struct Server::Signals {
@@ -146,6 +162,7 @@ int Server::run() {
   make_export();
   if (!open_admin()) return 1;
   log_.start();
+  reserve_descriptors();
   for (auto& worker : workers_) {
     worker->use(snapshot_, tls_);
     worker->start();
@@ -221,6 +238,16 @@ bool Server::open_admin() {
   if (error)
     std::cerr << "outrigger: admin: cannot listen on " << config::to_string(admin.listen) << ": " << *error << '\n';
   return !error;
+}
+
+/// Clients may hold no more descriptors than leave as many for upstreams: else those who wait for nothing could keep
+/// those who ask from being served.
+void Server::reserve_descriptors() {
+  process_.most_connections = affordable_connections(worker_count_);
+  if (process_.most_connections >= std::int64_t{first_config_.limits.max_connections}) return;
+  log_.control().write(telemetry::LogLevel::info, "the limit of open files allows fewer connections than the limits do",
+                       {{"connections", process_.most_connections},
+                        {"max_connections", std::int64_t{first_config_.limits.max_connections}}});
 }
 
 void Server::make_export() {
@@ -390,15 +417,8 @@ void Server::publish(std::shared_ptr<const config::Snapshot> next, config::Chaos
   health_checks_.follow(*next, *tls_);
   tick_states();
   watch_chaos();
-  auto waiting = std::make_shared<std::size_t>(workers_.size());
-  for (auto& worker : workers_) {
-    worker->post([this, w = worker.get(), next, tls = tls_, waiting, done] {
-      w->use(next, tls);
-      net::asio::post(io_, [waiting, done, next] {
-        if (--*waiting == 0) done(next->generation);
-      });
-    });
-  }
+  on_all_workers([next, tls = tls_](Worker& worker) { worker.use(next, tls); },
+                 [done = std::move(done), generation = next->generation] { done(generation); });
 }
 
 /// Circuits move by the clock alone too, so that what is shown of them is true without traffic; caches give way to the
@@ -474,12 +494,17 @@ void Server::close_listeners() {
   process_.draining.store(true, std::memory_order_relaxed);
   grace_ends_ = saturating_add(net::steady_now(), snapshot_->config.drain.grace);
   // Whoever has connected before is served: only what all workers have taken over can be quiet.
+  on_all_workers([](Worker& worker) { worker.drain(); }, [this] { wait_for_quiet(); });
+}
+
+/// Runs a task on every worker's thread, and then tells it here.
+void Server::on_all_workers(const std::function<void(Worker&)>& task, const std::function<void()>& done) {
   auto waiting = std::make_shared<std::size_t>(workers_.size());
   for (auto& worker : workers_) {
-    worker->post([this, w = worker.get(), waiting] {
-      w->drain();
-      net::asio::post(io_, [this, waiting] {
-        if (--*waiting == 0) wait_for_quiet();
+    worker->post([this, w = worker.get(), waiting, task, done] {
+      task(*w);
+      net::asio::post(io_, [waiting, done] {
+        if (--*waiting == 0) done();
       });
     });
   }
@@ -501,13 +526,17 @@ std::size_t Server::in_flight() const {
 }
 
 void Server::wait_for_quiet() {
-  const TimePoint now = net::steady_now();
-  const bool over = now >= grace_ends_;
-  if (over || in_flight() == 0) {
-    socket_files_.clear();
-    for (auto& worker : workers_) worker->post([w = worker.get()] { w->stop_listening(); });
-    if (over || connections() == 0) return stop_workers();
-  }
+  if (net::steady_now() < grace_ends_ && in_flight() != 0) return poll_for_quiet();
+  socket_files_.clear();
+  // Here, too: those who had come to a listener that closes only now have their answer first.
+  on_all_workers([](Worker& worker) { worker.stop_listening(); },
+                 [this] {
+                   const bool quiet = connections() == 0 || net::steady_now() >= grace_ends_;
+                   quiet ? stop_workers() : poll_for_quiet();
+                 });
+}
+
+void Server::poll_for_quiet() {
   timer_.expires_after(kQuietPoll);
   timer_.async_wait([this](const net::error_code& error) {
     if (!error) wait_for_quiet();

@@ -87,6 +87,7 @@ class Server final : private admin::AdminBackend {
   bool open_listeners();
   bool open_admin();
   void make_workers();
+  void reserve_descriptors();
   void make_export();
   std::shared_ptr<const config::Snapshot> build(config::Config config, config::ChaosOrders orders,
                                                 std::uint64_t generation, std::vector<std::string>& errors);
@@ -116,7 +117,9 @@ class Server final : private admin::AdminBackend {
   void watch_memory();
   void begin_drain(bool at_once, bool then_exit);
   void close_listeners();
+  void on_all_workers(const std::function<void(Worker&)>& task, const std::function<void()>& done);
   void wait_for_quiet();
+  void poll_for_quiet();
   void stop_workers();
   std::size_t in_flight() const;
   std::int64_t connections() const;

@@ -21,10 +21,16 @@ namespace outrigger::server {
 using admin::ChaosResult;
 using nlohmann::ordered_json;
 
+namespace {
+
+constexpr std::string_view kDrained = "draining is over: there are no requests left";
+
+}  // namespace
+
 /// Why no faults may be ordered; empty: they may.
 std::string Server::why_no_chaos() const {
   const bool enabled = snapshot_->config.chaos_enabled;
-  if (stage_ == Stage::stopped) return "draining is over: there are no requests left";
+  if (stage_ == Stage::stopped) return std::string(kDrained);
   if (!enabled && !options_.allow_chaos) return "chaos_enabled is not true, and --allow-chaos was not given";
   if (!enabled) return "chaos_enabled is not true in the configuration";
   return options_.allow_chaos ? "" : "--allow-chaos was not given on the command line";
@@ -58,6 +64,10 @@ void Server::end_chaos(std::string_view policy, std::function<void(ChaosResult)>
   if (orders.erase(std::string(policy)) == 0) {
     const bool known = snapshot_->config.policies.contains(std::string(policy));
     return done({.kind = known ? ChaosResult::Kind::no_order : ChaosResult::Kind::no_policy});
+  }
+  // No worker is left to put anything in force on.
+  if (stage_ == Stage::stopped) {
+    return done({.kind = ChaosResult::Kind::not_now, .errors = {std::string(kDrained)}});
   }
   log_.control().write(telemetry::LogLevel::warn, "ordered faults were ended", {{"policy", policy}});
   put_in_force(std::move(orders),

@@ -158,11 +158,16 @@ void Worker::place(const net::ListenerInfo& listener, int descriptor, std::strin
     return adopt(listener.index, descriptor, std::move(peer), std::move(tls));
   }
   emptiest->edge_.load.fetch_add(1, std::memory_order_relaxed);
+  // It counts on its way, too.
+  setup_.process->downstream_connections.fetch_add(1, std::memory_order_relaxed);
+  listener.connections->fetch_add(1, std::memory_order_relaxed);
   // A task can be copied, a session cannot.
   auto session = std::make_shared<std::unique_ptr<net::TlsSession>>(std::move(tls));
   emptiest->post([emptiest, index = listener.index, descriptor, peer = std::move(peer), session] {
     emptiest->adopt(index, descriptor, peer, std::move(*session));
     emptiest->edge_.load.fetch_sub(1, std::memory_order_relaxed);
+    emptiest->setup_.process->downstream_connections.fetch_sub(1, std::memory_order_relaxed);
+    emptiest->listener_infos_[index].connections->fetch_sub(1, std::memory_order_relaxed);
   });
 }
 
@@ -188,7 +193,11 @@ void Worker::drain() {
   if (handshaker_) handshaker_->hurry(kHurry);
 }
 
-void Worker::stop_listening() { listeners_.clear(); }
+/// Who has connected before is served, here too.
+void Worker::stop_listening() {
+  for (const auto& listener : listeners_) listener->accept_waiting();
+  listeners_.clear();
+}
 
 void Worker::stop() {
   stopped_ = true;

@@ -185,6 +185,14 @@ class Ordered(Chaos):
         self.assertEqual(rig.fetch().status, 200)
         self.logged(rig, "ordered faults ended with the reload")
 
+    def test_once_drained_there_is_nothing_to_end_and_that_is_said(self):
+        rig = self.rig(chaos_enabled=True, flags=ALLOWED, drain={"delay": "0s", "grace": "0s"})
+        self.assertEqual(self.order(rig)[0], 200)
+        self.assertEqual(rig.proxy.call("/drain", "POST", body=b"").status, 200)
+        self.becomes(lambda: rig.proxy.call("/reload", "POST", body=b"").status, 422)
+        for status, said in (self.order(rig), self.end(rig)):
+            self.assertEqual((status, said["error"]), (409, "draining is over: there are no requests left"))
+
     def test_without_a_switch_the_order_is_refused_and_says_which(self):
         for enabled, flags, named in ((False, (), "chaos_enabled is not true, and --allow-chaos"),
                                       (True, (), "--allow-chaos was not given"),

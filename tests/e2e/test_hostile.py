@@ -305,6 +305,25 @@ class Many(EndToEnd):
         rig.close_clients()
         eventually(lambda: rig.fetch().status == 200, "it serves again")
 
+    @unittest.skipIf(SANITIZED, "a sanitizer needs descriptors of its own")
+    def test_clients_that_hold_descriptors_leave_enough_for_upstreams(self):
+        """Half of them are for upstreams: clients beyond the other half wait to be accepted, and nobody is blamed."""
+        rig = self.rig((), (), descriptors=64, workers=1, policy={"circuit": {"consecutive_failures": 1}},
+                       upstream={"outlier_detection": {"consecutive_failures": 1}, "idle_timeout": "100ms"})
+        clients = [rig.client() for _ in range(80)]
+        eventually(lambda: rig.metric("downstream_rejected_total", reason="pool_full"), "the listener pauses")
+        served = int(rig.metric("downstream_connections"))
+        self.assertTrue(8 <= served <= 32, f"{served} of 64 descriptors are clients")
+        hold = [client.ask() for client in clients[:served]]
+        self.assertEqual([client.response().status for client in hold], [200] * served)
+        self.assertEqual(settled(lambda: rig.metric("downstream_connections")), served)
+        states = {endpoint["state"] for endpoint in rig.proxy.json("/upstreams")["upstreams"][0]["endpoints"]}
+        self.assertEqual((rig.proxy.json("/circuits")["circuits"][0]["state"], states), ("closed", {"healthy"}))
+        self.assertEqual(rig.metric("upstream_connects_total", result="pool_full"), 0)
+        for client in clients[:served]:
+            client.close()
+        self.assertEqual(clients[served].ask().response().status, 200)
+
 
 if __name__ == "__main__":
     unittest.main()

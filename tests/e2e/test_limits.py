@@ -2,7 +2,7 @@
 import threading
 import unittest
 
-from harness import EndToEnd, retry, settled, story
+from harness import EndToEnd, eventually, retry, settled, story
 from upstream import Answer, Upstream
 from wire import Truncated, head
 
@@ -236,6 +236,19 @@ class Connections(EndToEnd):
         self.assertEqual(others[0].fetch().status, 200)
         first.close()
         self.assertEqual(third.response().status, 200)
+
+    def test_max_connections_is_met_exactly_by_many_workers(self):
+        for listen in ("127.0.0.1:0", f"unix:{self.folder()}/socket"):
+            with self.subTest(listen):
+                rig = self.rig(listener={"listen": listen, "limits": {"max_connections": 4}}, workers=4)
+                for _ in range(5):
+                    for _ in range(60):
+                        rig.client()
+                    eventually(lambda: rig.metric("downstream_connections") >= 4, "there are as many as may be")
+                    # Nobody leaves, so whoever is too many stays.
+                    self.assertEqual(settled(lambda: rig.metric("downstream_connections")), 4)
+                    rig.close_clients()
+                    self.becomes(lambda: rig.metric("downstream_connections"), 0)
 
     def test_max_requests_per_connection(self):
         rig = self.rig(limits={"max_requests_per_connection": 2})

@@ -42,7 +42,8 @@ constexpr int kStepsToTheEnd = 100;
 
 constexpr std::array kFaults = {Reason::connect_refused, Reason::connect_timeout, Reason::connect_error,
                                 Reason::dns_failure,     Reason::tls_failure,     Reason::reset,
-                                Reason::closed_early,    Reason::protocol_error,  Reason::response_head_too_large};
+                                Reason::closed_early,    Reason::protocol_error,  Reason::response_head_too_large,
+                                Reason::pool_full};
 constexpr std::array kClientFaults = {Reason::client_disconnected, Reason::body_timeout, Reason::body_too_large,
                                       Reason::bad_request, Reason::client_not_reading};
 constexpr std::array<std::uint16_t, 12> kStatuses = {200, 503, 500, 502, 504, 429, 408, 425, 404, 501, 101, 304};

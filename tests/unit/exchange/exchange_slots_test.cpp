@@ -31,6 +31,20 @@ TEST_SUITE("exchange") {
     second.release();
   }
 
+  TEST_CASE("a connection that could not be made for want of descriptors is refused by the pool, not the upstream") {
+    Script script{Given{retrying(2)}.circuit(1).outlier(1).throttling()};
+    script.at(0ms, ready(), "start 0 primary e0");
+    script.at(0ms, unreachable(0, Reason::pool_full), "");
+    script.at(100ms, tick(), "start 1 retry e1");
+    script.at(100ms, unreachable(1, Reason::pool_full), "reply 503 pool_full retry-after 1000");
+    script.finish(101ms);
+    script.attempts_are("1 primary retryable pool_full @0+0, 2 retry retryable pool_full @100+0");
+    script.ends("503 rejected pool_full P8 101 stop attempts_exhausted");
+    CHECK(script.circuit().failures_in_a_row() == 0);
+    CHECK(script.ejections() == 0);
+    CHECK(script.rejection(101ms) == 0);
+  }
+
   TEST_CASE("a request waits for a connection until one is free, and its hedge clock starts then") {
     Script script{Given{plain()}.connections(1, 1).hedge(50ms)};
     auto first = script.take_connection(0);

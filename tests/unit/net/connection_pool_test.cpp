@@ -1,5 +1,7 @@
 #include "proxy/net/connection_pool.hpp"
 
+#include <sys/resource.h>
+
 #include <string>
 
 #include <doctest/doctest.h>
@@ -11,6 +13,26 @@ using namespace outrigger::net;
 using namespace outrigger::test;
 using namespace std::chrono_literals;
 using exchange::Reuse;
+
+namespace {
+
+/// Nobody can open another descriptor as long as this lives.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &usual_) == 0);
+    const rlimit none{.rlim_cur = 0, .rlim_max = usual_.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  }
+  NoDescriptors(const NoDescriptors&) = delete;
+  NoDescriptors& operator=(const NoDescriptors&) = delete;
+  ~NoDescriptors() { ::setrlimit(RLIMIT_NOFILE, &usual_); }
+
+ private:
+  rlimit usual_{};
+};
+
+}  // namespace
 
 TEST_SUITE("net") {
   TEST_CASE("a pool begins empty, makes connections on request, and keeps those that finished cleanly") {
@@ -246,6 +268,22 @@ TEST_SUITE("net") {
     CHECK(rig.connects(Reason::connect_error) == 1);
     CHECK(told.story.empty());
     CHECK(rig.active_count() == 0);
+  }
+
+  TEST_CASE("without a descriptor for it there is no connection to be had, whoever would have answered") {
+    UpstreamRig rig;
+    Told told;
+    Reason why{};
+    {
+      const NoDescriptors none;
+      CHECK(rig.pool->connect(told, why) == nullptr);
+    }
+    CHECK(why == Reason::pool_full);
+    CHECK(rig.connects(Reason::pool_full) == 1);
+    CHECK(rig.connects(Reason::connect_error) == 0);
+    CHECK(rig.active_count() == 0);
+    told.stream = rig.pool->connect(told, why);
+    CHECK(told.stream != nullptr);
   }
 
   TEST_CASE("an attempt that is given up while it connects leaves nothing behind") {

@@ -12,9 +12,13 @@ TEST_SUITE("net") {
     CHECK(connect_fault(ECONNREFUSED) == Reason::connect_refused);
     CHECK(connect_fault(ENOENT) == Reason::connect_refused);
     CHECK(connect_fault(ETIMEDOUT) == Reason::connect_timeout);
-    for (const int error : {ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, EMFILE, ECONNRESET, 0}) {
+    for (const int error : {ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, EAGAIN, ECONNRESET, 0}) {
       CHECK(connect_fault(error) == Reason::connect_error);
     }
+  }
+
+  TEST_CASE("what this process or machine has run out of is no failure of the endpoint") {
+    for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM}) CHECK(connect_fault(error) == Reason::pool_full);
   }
 
   TEST_CASE("a connection that ends under an exchange was reset, or closed before we had finished writing") {

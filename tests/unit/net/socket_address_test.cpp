@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <netinet/in.h>
 
 #include "proxy/net/socket_file.hpp"
 
@@ -51,19 +52,26 @@ bool can_connect(const SocketAddress& address) {
 
 TEST_SUITE("net") {
   TEST_CASE("an address is read and written in its one form") {
-    for (const char* text : {"127.0.0.1:80", "0.0.0.0:0", "255.255.255.255:65535", "[::1]:443", "[2001:db8::1]:1"}) {
+    for (const char* text :
+         {"127.0.0.1:80", "0.0.0.0:0", "255.255.255.255:65535", "[::1]:443", "[2001:db8::1]:1", "[fe80::1%7]:80"}) {
       const auto address = parse_address(text);
       REQUIRE(address);
       CHECK(address->text == text);
       CHECK(parse_address(address->text)->text == text);
     }
     CHECK(parse_address("[0:0:0:0:0:0:0:1]:443")->text == "[::1]:443");
+    // An address of a link means nothing without the link.
+    CHECK(reinterpret_cast<const sockaddr_in6&>(parse_address("[fe80::1%7]:80")->storage).sin6_scope_id == 7);
     CHECK(host_of(parse_address("192.0.2.7:80")->storage) == "192.0.2.7");
     CHECK(host_of(parse_address("[2001:db8::1]:1")->storage) == "2001:db8::1");
   }
 
   TEST_CASE("what is not a numeric address with a port is refused") {
     for (const char* text : {"",
+                             "[fe80::1%]:80",
+                             "[fe80::1%x]:80",
+                             "[fe80::1%7%8]:80",
+                             "127.0.0.1%7:80",
                              ":",
                              "127.0.0.1",
                              "127.0.0.1:",

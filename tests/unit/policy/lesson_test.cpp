@@ -67,6 +67,17 @@ TEST_SUITE("policy") {
     }
   }
 
+  TEST_CASE("a connection that we had no means to make teaches nothing, not even that it was quick") {
+    const Lesson lesson = lesson_of_fault(Reason::pool_full, Exposure::nothing_sent);
+    CHECK(row(lesson) == kNothing);
+    CHECK_FALSE(lesson.timed);
+    // Not even where somebody counts it by name.
+    CircuitConfig config;
+    config.failure_reasons.insert(Reason::pool_full);
+    CHECK(result_of(config, lesson) == CircuitResult::neutral);
+    CHECK(outlier_result(lesson) == OutlierResult::neutral);
+  }
+
   TEST_CASE("a connection that died is a sign of load only where the upstream had seen something") {
     for (const Reason fault : {Reason::reset, Reason::closed_early}) {
       CHECK(row(lesson_of_fault(fault, Exposure::nothing_sent)) == kFailed);

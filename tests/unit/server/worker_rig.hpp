@@ -101,12 +101,14 @@ class WorkerRig {
     return given.get();
   }
 
-  /// A configuration with both listeners, an upstream at this door for `/up`, and no route for anything else.
-  std::shared_ptr<const config::Snapshot> snapshot(const Door& upstream) {
+  /// A configuration with all listeners, an upstream at this door for `/up`, and no route for anything else. `limits`:
+  /// of the process; `near_limits`: of the listener `near`.
+  std::shared_ptr<const config::Snapshot> snapshot(const Door& upstream, const std::string& limits = "{}",
+                                                   const std::string& near_limits = "{}") {
     const config::LoadResult loaded = config::load_text(
-        "version: 1\nlisteners: [{name: near, listen: '127.0.0.1:0'}, {name: far, listen: '127.0.0.1:0'}, "
-        "{name: alone, listen: '127.0.0.1:0'}]\n"
-        "upstreams: {up: {endpoints: ['" +
+        "version: 1\nlimits: " + limits + "\nlisteners: [{name: near, listen: '127.0.0.1:0', limits: " + near_limits +
+            "}, {name: far, listen: '127.0.0.1:0'}, {name: alone, listen: '127.0.0.1:0'}]\n"
+            "upstreams: {up: {endpoints: ['" +
             upstream.address().text +
             "'], idle_timeout: 1h}}\n"
             "routes: [{match: {listener: any, path: /up}, upstream: up}]\n",
@@ -117,6 +119,11 @@ class WorkerRig {
     const auto snapshot = std::get<std::shared_ptr<const config::Snapshot>>(built);
     config::take_effect(*snapshot, net::steady_now());
     return snapshot;
+  }
+
+  /// Before the workers start.
+  void use_everywhere(const std::shared_ptr<const config::Snapshot>& next) {
+    for (auto& worker : workers) worker->use(next);
   }
 
   /// A connection to a worker's listener; a closed Peer where it is refused.
@@ -174,6 +181,11 @@ class WorkerRig {
   std::int64_t load(std::size_t worker) const { return workers[worker]->edge().load.load(); }
   std::uint64_t taken(std::uint32_t worker, std::string_view listener = "near") {
     return metrics.listener_row(worker, listener)->connections_total.value();
+  }
+
+  /// How often a worker has paused at this listener.
+  std::uint64_t pauses(std::uint32_t worker, std::string_view listener = "near") {
+    return metrics.listener_row(worker, listener)->rejected[static_cast<std::size_t>(Reason::pool_full)].value();
   }
 
   net::ProcessState process;

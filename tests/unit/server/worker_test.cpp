@@ -128,6 +128,27 @@ TEST_SUITE("server") {
     CHECK(rig.taken(1) == 2);
   }
 
+  TEST_CASE("a limit of connections is met exactly, those on their way to another worker included") {
+    constexpr std::int64_t kMost = 4;
+    WorkerRig rig(2);
+    SUBCASE("of the process") { rig.use_everywhere(rig.snapshot(rig.door, "{max_connections: 4}")); }
+    SUBCASE("of the listener") { rig.use_everywhere(rig.snapshot(rig.door, "{}", "{max_connections: 4}")); }
+    SUBCASE("by descriptors") { rig.process.most_connections = kMost; }
+    rig.start(0);
+    std::vector<Peer> clients;
+    for (int i = 0; i < 8; ++i) clients.push_back(rig.connect(0));
+    rig.until([&] { return rig.pauses(0) != 0; });
+    CHECK(rig.load(0) + rig.load(1) == kMost);
+    rig.start(1);
+    for (std::size_t i = 0; i < kMost; ++i) CHECK(rig.unrouted(clients[i]).starts_with("HTTP/1.1 404"));
+    CHECK(rig.load(0) + rig.load(1) == kMost);
+    // A worker that looks for room adds one for a moment.
+    rig.until([&] { return rig.process.downstream_connections.load() == kMost && rig.connections.load() == kMost; });
+    // Who leaves makes room for one that has waited.
+    clients[0].close();
+    CHECK(rig.unrouted(clients[kMost]).starts_with("HTTP/1.1 404"));
+  }
+
   // ---- configurations -----------------------------------------------------------------------
 
   TEST_CASE("a new configuration is for new requests; those under way end by the one they began with") {
@@ -204,6 +225,22 @@ TEST_SUITE("server") {
     for (Peer& peer : waiting) CHECK(rig.unrouted(peer).starts_with("HTTP/1.1 404"));
     CHECK(rig.taken(0, "far") == 101);
     CHECK(rig.taken(1, "far") == 99);
+  }
+
+  TEST_CASE("who has connected to a local listener before it closes is served, too") {
+    WorkerRig rig(1);
+    rig.start_all();
+    std::vector<Peer> waiting;
+    rig.process.draining = true;
+    rig.on(0, [&](server::Worker& worker) {
+      for (int i = 0; i < 20; ++i) {
+        waiting.push_back(rig.connect(0));
+        waiting.back().send("HEAD /none HTTP/1.1\r\nHost: h\r\n\r\n");
+      }
+      worker.stop_listening();
+    });
+    CHECK_FALSE(rig.connect(0).open());
+    for (Peer& peer : waiting) CHECK(rig.head(peer).starts_with("HTTP/1.1 404"));
   }
 
   TEST_CASE("connections that say nothing are closed while draining, also those that come meanwhile") {
