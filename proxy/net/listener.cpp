@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "proxy/net/socket_address.hpp"
 
@@ -43,8 +44,9 @@ void Listener::give_place_back() noexcept {
   info_.connections->fetch_sub(1, std::memory_order_relaxed);
 }
 
+/// Counted once, however long it lasts.
 void Listener::pause() {
-  info_.row->rejected[static_cast<std::size_t>(Reason::pool_full)].add();
+  if (!std::exchange(paused_, true)) info_.row->rejected[static_cast<std::size_t>(Reason::pool_full)].add();
   set(edge_.loop.wheel, saturating_add(edge_.loop.now(), kPause));
 }
 
@@ -52,6 +54,7 @@ void Listener::pause() {
 Listener::Accepted Listener::accept_one() {
   if (!take_place()) return Accepted::failed;
   const Accepted accepted = accept_in_place();
+  if (accepted != Accepted::failed) paused_ = false;
   give_place_back();
   return accepted;
 }

@@ -56,6 +56,7 @@ class Listener final : private TransportOwner, private LazyTimer {
   int descriptor_;
   ListenerInfo info_;
   AcceptSink& sink_;
+  bool paused_ = false;
 };
 
 }  // namespace outrigger::net

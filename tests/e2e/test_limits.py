@@ -216,8 +216,10 @@ class Connections(EndToEnd):
         first, second = rig.client(), rig.client()
         self.assertEqual([first.fetch().status, second.fetch().status], [200, 200])
         third = rig.client().ask()
-        self.assertEqual(settled(lambda: len(rig.up.heads)), 2)
+        self.assertEqual(settled(lambda: len(rig.up.heads), quiet=0.6), 2)
         self.assertEqual(rig.metric("downstream_connections"), 2)
+        # Once for each worker that paused, however long.
+        self.assertIn(rig.metric("downstream_rejected_total", reason="pool_full"), (1, 2))
         first.close()
         self.assertEqual(third.response().status, 200)
 
