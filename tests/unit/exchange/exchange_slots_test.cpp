@@ -36,7 +36,7 @@ TEST_SUITE("exchange") {
     script.at(0ms, ready(), "start 0 primary e0");
     script.at(0ms, unreachable(0, Reason::pool_full), "");
     script.at(100ms, tick(), "start 1 retry e1");
-    script.at(100ms, unreachable(1, Reason::pool_full), "reply 503 pool_full retry-after 1000");
+    script.at(100ms, unreachable(1, Reason::pool_full), "reply 503 pool_full retry-after 1000 no-retry");
     script.finish(101ms);
     script.attempts_are("1 primary retryable pool_full @0+0, 2 retry retryable pool_full @100+0");
     script.ends("503 rejected pool_full P8 101 stop attempts_exhausted");
