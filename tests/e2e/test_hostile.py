@@ -264,6 +264,18 @@ class Many(EndToEnd):
         self.assertEqual(rig.metric("downstream_connections_total"), count + 20)
 
     @unittest.skipIf(SANITIZED, "a sanitizer keeps freed memory on purpose")
+    def test_trailers_are_not_kept(self):
+        count, trailers = 200, [(f"X-{number}", "t" * 900) for number in range(30)]
+        rig = self.rig()
+        rig.fetch("PUT", chunks=[b"x"], trailers=trailers)
+        before = rig.proxy.resident()
+        clients = [rig.client() for _ in range(count)]
+        for client in clients:
+            self.assertEqual(client.fetch("PUT", chunks=[b"x"], trailers=trailers).status, 200)
+        self.assertEqual(rig.up.requests[-1].trailers[-1][1], "t" * 900)
+        self.assertLess(rig.proxy.resident() - before, count * 8192)
+
+    @unittest.skipIf(SANITIZED, "a sanitizer keeps freed memory on purpose")
     def test_the_memory_of_a_burst_goes_back(self):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))

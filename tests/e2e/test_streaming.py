@@ -8,9 +8,9 @@ import threading
 import unittest
 
 from client import request
-from harness import EndToEnd, settled
+from harness import EndToEnd, eventually, retry, settled
 from upstream import Answer, Upstream, blocks
-from wire import BLOCK, SANITIZED
+from wire import BLOCK, SANITIZED, hang_up
 
 MIB = 1024 * 1024
 SIZE = 1024 * MIB if os.environ.get("OUTRIGGER_SOAK") else 64 * MIB
@@ -125,6 +125,33 @@ class Streaming(EndToEnd):
         self.steady(rig, before)
         for client in clients:
             self.assertEqual(client.response().size, len(body))
+
+    @unittest.skipIf(SANITIZED, "a sanitizer keeps freed memory on purpose")
+    def test_a_body_that_is_kept_is_not_kept_twice(self):
+        count, size = 4, 8 * MIB
+        go = threading.Event()
+
+        def reads_some(connection, _):
+            go.wait(30)
+            taken = 0
+            while taken < 400_000:
+                taken += len(connection.sock.recv(65536))
+            eventually(lambda: connection.sock.fileno() < 0, "the test is over")
+
+        up = Upstream(lambda _: Answer(raw=b"", early=True, then=reads_some), path=f"{self.folder()}/up")
+        rig = self.rig(servers=[up], policy=retry(replay_buffer="8MiB") | {"overall_timeout": "1m"})
+        before = rig.proxy.resident()
+        for _ in range(count):
+            client = rig.client()
+            threading.Thread(target=client.send, args=(request("PUT", body=bytes(size)),), daemon=True).start()
+        self.becomes(lambda: rig.metric("buffer_bytes", kind="replay"), count * size)
+        kept = rig.proxy.resident() - before
+        go.set()
+        settled(rig.proxy.resident, quiet=0.5)
+        self.assertLess(rig.proxy.resident() - before - kept, 4 * MIB)
+        rig.close_clients()
+        for connection in up.connections:
+            hang_up(connection.sock)
 
 
 if __name__ == "__main__":
