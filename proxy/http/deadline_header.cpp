@@ -8,6 +8,7 @@
 namespace outrigger::http {
 namespace {
 
+constexpr Nanos kLeastWritten = std::chrono::milliseconds{1};
 constexpr std::size_t kGrpcDigits = 8;
 constexpr std::int64_t kGrpcBeyond = 100'000'000;
 
@@ -44,7 +45,7 @@ std::size_t write_number(std::int64_t number, char* out) noexcept {
 }
 
 std::size_t write_grpc(Nanos left, char* out) noexcept {
-  const std::int64_t ns = std::max<std::int64_t>(left.count(), 1);
+  const std::int64_t ns = left.count();
   // The last unit always fits: 2^63 ns are 2.6 million hours.
   const auto* unit = std::find_if(kUnits.begin(), kUnits.end(), [&](const Unit& u) { return ns / u.ns < kGrpcBeyond; });
   const std::size_t length = write_number(ns / unit->ns, out);
@@ -84,8 +85,9 @@ IncomingDeadline incoming_deadline(const FieldList& fields, DeadlineForms accept
 }
 
 std::size_t write_deadline(DeadlineForm form, Nanos left, char* out) noexcept {
+  left = std::max(left, kLeastWritten);
   if (form == DeadlineForm::grpc_timeout) return write_grpc(left, out);
-  return write_number(std::max<std::int64_t>(left.count() / 1'000'000, 1), out);
+  return write_number(left.count() / 1'000'000, out);
 }
 
 }  // namespace outrigger::http

@@ -70,8 +70,8 @@ IncomingDeadline incoming_deadline(const FieldList& fields, DeadlineForms accept
 /// Longest value that `write_deadline` writes.
 inline constexpr std::size_t kMaxDeadlineText = 20;
 
-/// Writes a value without its field name and returns its length. Millisecond forms are rounded down, but at least 1;
-/// the gRPC form takes the finest unit that fits its 8 digits, and at least 1n.
+/// Writes a value without its field name and returns its length; what is less than a millisecond as one. Millisecond
+/// forms are rounded down; the gRPC form takes the finest unit that fits its 8 digits.
 std::size_t write_deadline(DeadlineForm form, Nanos left, char* out) noexcept;
 
 }  // namespace outrigger::http

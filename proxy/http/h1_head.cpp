@@ -26,6 +26,7 @@ struct Gathered {
   bool last_is_chunked = false;
   std::uint32_t chunked_count = 0;
   bool other_coding = false;
+  bool empty_coding = false;
   bool close = false;
   bool keep_alive = false;
   bool upgrade_option = false;
@@ -199,12 +200,14 @@ class HeadPass {
     return Pass::complete;
   }
 
-  /// Empty elements count as codings that are not known: nobody honest sends them.
+  /// An empty element makes the list one that nobody honest sends.
   void transfer_encoding(std::string_view list) noexcept {
     found_.coded = true;
     for (;;) {
       const std::size_t comma = list.find(',');
-      found_.last_is_chunked = spells(trimmed(list.substr(0, comma)), "chunked");
+      const std::string_view coding = trimmed(list.substr(0, comma));
+      found_.last_is_chunked = spells(coding, "chunked");
+      found_.empty_coding = found_.empty_coding || coding.empty();
       if (found_.last_is_chunked) {
         ++found_.chunked_count;
       } else {
@@ -246,7 +249,7 @@ class HeadPass {
     body = {};
     if (found_.coded) {
       if (found_.length_seen || minor_ == 0) return refuse();
-      if (!found_.last_is_chunked || found_.chunked_count > 1) return refuse();
+      if (!found_.last_is_chunked || found_.chunked_count > 1 || found_.empty_coding) return refuse();
       if (found_.other_coding) return refuse(Reason::unsupported_transfer_coding);
       body.framing = Framing::chunked;
     } else if (found_.length_seen) {

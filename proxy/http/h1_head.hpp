@@ -31,7 +31,7 @@
 //     a response may repeat the same length                         9112 6.3           content_length
 //   Content-Length and Transfer-Encoding together             400   9112 6.1           settle_framing
 //   Transfer-Encoding in HTTP/1.0                             400   9112 6.1           settle_framing
-//   last coding is chunked, and chunked once                  400   9112 6.1, 6.3      settle_framing
+//   last coding is chunked, chunked once, none is empty       400   9112 6.1, 6.3      settle_framing
 //   any other coding                  unsupported_transfer_coding   9112 6.1           settle_framing
 //   Host: once and valid; missing only in HTTP/1.0            400   9112 3.2, 9110 7.2 host, finish_request
 //   Expect other than 100-continue             expectation_failed   9110 10.1.1        expect

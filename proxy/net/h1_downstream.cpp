@@ -275,7 +275,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
   const std::uint64_t replay = plan.plan.policy->retry ? plan.plan.policy->retry->replay_buffer_bytes
                                                        : policy::RetryConfig{}.replay_buffer_bytes;
   const bool has_key = !plan.idempotency_key.empty() && !http::is_idempotent(head.method) &&
-                       find_field(fields.view(), plan.idempotency_key).has_value();
+                       !find_field(fields.view(), plan.idempotency_key).value_or("").empty();
   std::string_view shown_path = target->path;
   if (snapshot.config.telemetry.timelines.log_query && !target->query.empty()) {
     loop().shown_path.clear();

@@ -158,6 +158,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   Buffer in_;   // a head that is not whole, or bytes of the next request
   Buffer out_;  // what the client has not taken yet
   ExchangeDriver* driver_ = nullptr;
+  const exchange::Timeline* unrouted_ = nullptr;  // of a request without a driver, while its answer is written
 
   // The request under way.
   http::ChunkDecoder decoder_;

@@ -51,11 +51,11 @@ void H1Downstream::add_debug_fields() {
   const auto end = std::to_chars(attempts_text_, attempts_text_ + sizeof attempts_text_, attempts);
   edge_.own_fields.push_back(
       {"X-Outrigger-Attempts", {attempts_text_, static_cast<std::size_t>(end.ptr - attempts_text_)}});
-  if (policy_.empty()) return;
-  edge_.own_fields.push_back({"X-Outrigger-Policy", policy_});
-  if (!shows_timeline_ || driver_ == nullptr) return;
+  if (!policy_.empty()) edge_.own_fields.push_back({"X-Outrigger-Policy", policy_});
+  const exchange::Timeline* const timeline = driver_ != nullptr ? &driver_->timeline() : unrouted_;
+  if (!shows_timeline_ || timeline == nullptr) return;
   loop().text.clear();
-  loop().text.append(telemetry::timeline_json(driver_->timeline()));
+  loop().text.append(telemetry::timeline_json(*timeline));
   edge_.own_fields.push_back({"X-Outrigger-Timeline", loop().text.view()});
 }
 
@@ -225,7 +225,7 @@ void H1Downstream::write_whole(std::uint16_t status, http::FieldList& fields, st
 /// its own.
 void H1Downstream::refuse_head(Reason why) {
   minor_ = 1;
-  answers_head_ = keep_alive_ = body_complete_ = body_wanted_ = false;
+  answers_head_ = keep_alive_ = body_complete_ = body_wanted_ = shows_timeline_ = false;
   request_id_size_ = 0;
   policy_ = {};
   refuse(why);
@@ -248,7 +248,9 @@ void H1Downstream::refuse(Reason why) {
   exchange::Timeline timeline;
   exchange::record_refusal(timeline, loop().now(), unrouted_facts(head_known), why, at_routing ? 'P' : 'D',
                            at_routing ? '2' : '1', edge_.view->snapshot->generation);
+  unrouted_ = &timeline;
   send_reply({.status = info(why).status, .why = why});
+  unrouted_ = nullptr;
   info_.row->rejected[static_cast<std::size_t>(why)].add();
   account_unrouted(timeline);
 }
@@ -274,7 +276,7 @@ void H1Downstream::answer_last_forward() {
   const bool trace = head.method == http::Method::trace;
   exchange::Timeline timeline;
   exchange::record_unrouted(timeline, loop().now(), unrouted_facts(true), 200, edge_.view->snapshot->generation);
-  Buffer& echo = loop().text;
+  Buffer& echo = loop().shown_path;  // `text` may have to show the timeline beside it
   echo.clear();
   if (trace) http::append_trace(head, echo);
   http::FieldList fields;
@@ -284,7 +286,9 @@ void H1Downstream::answer_last_forward() {
     fields.push({"Allow", http::kAllowed}, http::FieldId::other);
   }
   Buffer& text = begin_whole();
+  unrouted_ = &timeline;
   write_whole(200, fields, echo.view(), {}, text);
+  unrouted_ = nullptr;
   end_whole();
   account_unrouted(timeline);
 }

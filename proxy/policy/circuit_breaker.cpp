@@ -80,6 +80,8 @@ CircuitResult circuit_result(const CircuitConfig& config, std::uint16_t status) 
 }
 
 CircuitResult circuit_result(const CircuitConfig& config, Reason fault) noexcept {
+  // A body whose rest does not come has ended early.
+  if (fault == Reason::response_idle_timeout) fault = Reason::closed_early;
   return config.failure_reasons.contains(fault) ? CircuitResult::failure : CircuitResult::neutral;
 }
 

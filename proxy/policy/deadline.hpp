@@ -38,7 +38,7 @@ constexpr Deadline effective_deadline(Nanos overall_timeout, std::optional<Nanos
   return {std::min(own, theirs), theirs};
 }
 
-/// What an attempt starting now may tell its upstream: min(remaining, timeout_per_attempt) - margin, at least 1 ns;
+/// What an attempt starting now may tell its upstream: min(remaining, timeout_per_attempt) - margin, above 0;
 /// nullopt where nothing limits it.
 constexpr std::optional<Nanos> forwarded_deadline(const DeadlineConfig& config, TimePoint deadline,
                                                   Nanos timeout_per_attempt, TimePoint now) noexcept {

@@ -113,7 +113,7 @@ REFUSED_HEADS = [
      b"0\r\n\r\n", 400),
     ("9112 6.1", "both framings on a GET", get(b"Content-Length: 0", CHUNKED) + b"0\r\n\r\n", 400),
     ("9112 6.1", "identity before chunked", put(b"Transfer-Encoding: identity, chunked"), 501),
-    ("9112 6.1", "an empty member beside chunked", put(b"Transfer-Encoding: , chunked"), 501),
+    ("9112 6.1", "an empty member beside chunked", put(b"Transfer-Encoding: , chunked"), 400),
     ("9112 6.1", "chunked in quotes", put(b'Transfer-Encoding: "chunked"'), 400),
     ("9112 6.1", "chunked with a parameter", put(b"Transfer-Encoding: chunked;q=1"), 400),
     ("9112 6.1", "chunked with letters behind it", put(b"Transfer-Encoding: chunkedx"), 400),

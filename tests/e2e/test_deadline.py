@@ -147,6 +147,11 @@ class Forwarded(EndToEnd):
         rig.fetch()
         self.assertEqual(rig.up.requests[0].get(FORMS[0]), "1900")
 
+    def test_a_margin_that_eats_all_leaves_a_millisecond_in_each_form(self):
+        rig = self.rig(policy={"overall_timeout": "1s", "deadline": {"margin": "2s", "forward": list(FORMS)}})
+        rig.fetch()
+        self.assertEqual([rig.up.requests[0].get(name) for name in FORMS], ["1", "1000000n", "1"])
+
     def test_it_may_be_forwarded_in_other_forms(self):
         rig = self.rig(policy={"overall_timeout": "10s", "deadline": {"forward": list(FORMS[1:])}})
         rig.fetch(headers=[(FORMS[0], "9000")])

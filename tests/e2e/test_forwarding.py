@@ -157,6 +157,30 @@ class ResponseHeads(EndToEnd):
                          (400, None, "0"))
         self.assertEqual(response.get("X-Outrigger-Request-Id"), json.loads(response.body)["request_id"])
 
+    def test_debug_headers_are_on_answers_to_requests_without_a_route(self):
+        rig = self.rig(listener={"debug_headers": True}, route={"match": {"path": "/known"}})
+        asked = ("X-Outrigger-Timeline", "1")
+        for method, path, more, status in (("GET", "/unknown", (), 404), ("HEAD", "/unknown", (), 404),
+                                           ("GET", "/%zz", (), 400), ("TRACE", "/", [("Max-Forwards", "0")], 200)):
+            with self.subTest(method=method, path=path):
+                response = rig.fetch(method, path, headers=[asked, *more])
+                self.assertEqual((response.status, response.get("X-Outrigger-Policy"),
+                                  response.get("X-Outrigger-Attempts"), response.get("X-Outrigger-Request-Id")),
+                                 (status, None, "0", response.request_id))
+                timeline = json.loads(response.get("X-Outrigger-Timeline"))
+                self.assertEqual((timeline["request_id"], timeline["status"]), (response.request_id, status))
+                if method == "TRACE":
+                    self.assertTrue(response.body.startswith(b"TRACE / HTTP/1.1\r\n"), response.body)
+                self.assertIsNone(rig.fetch(method, path, headers=more).get("X-Outrigger-Timeline"))
+
+    def test_a_head_that_is_refused_is_told_no_timeline_because_the_one_before_it_was(self):
+        rig = self.rig(listener={"debug_headers": True})
+        client = rig.client()
+        self.assertIsNotNone(client.fetch(headers=[("X-Outrigger-Timeline", "1")]).get("X-Outrigger-Timeline"))
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: 1\r\n\r\n")
+        response = client.response()
+        self.assertEqual((response.status, response.get("X-Outrigger-Timeline")), (400, None))
+
 
 class Bodies(EndToEnd):
     def test_a_body_with_its_length_crosses_as_such(self):

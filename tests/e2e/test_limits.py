@@ -176,13 +176,14 @@ class Times(EndToEnd):
     def test_read_idle_timeout_of_an_upstream(self):
         hold = threading.Event()
         rig = self.rig([Answer(body=[b"abc", b"def"], length=6, hold_body=hold)],
-                       upstream={"read_idle_timeout": "200ms"})
+                       upstream={"read_idle_timeout": "200ms"}, policy={"circuit": {"consecutive_failures": 1}})
         client = rig.client().ask(headers=[("X-Request-Id", "silent")])
         with self.assertRaises(Truncated):
             client.response()
         self.given_up(rig.up.connections[0])
         timeline = rig.timeline("silent")
         self.assertEqual((timeline["reason"], timeline["outcome"]), ("response_idle_timeout", "upstream_error"))
+        self.assertEqual(rig.fetch().get("X-Outrigger-Reason"), "circuit_open")
         hold.set()
 
     def test_a_client_held_back_by_us_is_not_idle(self):

@@ -144,6 +144,10 @@ class NotRetried(EndToEnd):
                 response = rig.fetch("POST", headers=headers, body=b"x")
                 self.check(rig, response, 200, "success", ["primary reset", "retry success"], upstream=2)
 
+    def test_an_empty_idempotency_key_is_none(self):
+        self.stopped([RESET], retry(), "http_non_idempotent", 502, "reset", ["primary reset"], "POST", body=b"x",
+                     headers=[("Idempotency-Key", "")])
+
     def test_a_body_beyond_the_replay_buffer_is_not_repeated(self):
         policy = retry(replay_buffer="1KiB")
         for form in (lambda size: {"body": b"b" * size}, lambda size: {"chunks": [b"b" * 512, b"b" * (size - 512)]}):

@@ -60,19 +60,26 @@ TEST_SUITE("http") {
   }
 
   TEST_CASE("the gRPC form is written in the finest unit that fits, and loses at most a hundred thousandth") {
-    CHECK(written(kGrpc, 0ns) == "1n");
+    CHECK(written(kGrpc, 1'000'001ns) == "1000001n");
     CHECK(written(kGrpc, 99'999'999ns) == "99999999n");
     CHECK(written(kGrpc, 100'000'000ns) == "100000u");
     CHECK(written(kGrpc, 1'500ms) == "1500000u");
     CHECK(written(kGrpc, 100s) == "100000m");
     CHECK(written(kGrpc, 100'000s) == "100000S");
-    for (std::int64_t ns = 1; ns > 0 && ns < std::int64_t{1} << 61; ns = ns * 3 + 1) {
+    for (std::int64_t ns = 1'000'000; ns > 0 && ns < std::int64_t{1} << 61; ns = ns * 3 + 1) {
       CAPTURE(ns);
       const std::string text = written(kGrpc, Nanos{ns});
       const auto back = parse_deadline(kGrpc, text);
       REQUIRE(back);
       CHECK(back->count() <= ns);
       CHECK(back->count() > ns - ns / 100'000 - 1);
+    }
+  }
+
+  TEST_CASE("no form is ever written as less than a millisecond") {
+    for (const Nanos left : {Nanos{-5s}, Nanos{0}, Nanos{1}, Nanos{999'999}, Nanos{1ms}}) {
+      CHECK(written(kMs, left) == "1");
+      CHECK(written(kGrpc, left) == "1000000n");
     }
   }
 

@@ -239,9 +239,9 @@ TEST_SUITE("http") {
       CAPTURE(codings);
       CHECK(ParsedRequest{get_with("Transfer-Encoding: "s + codings + "\r\n")}.head().body.framing == Framing::chunked);
     }
-    for (const char* codings :
-         {"", "identity", "gzip", "chunked, gzip", "chunked, chunked", "chunked,", "chunked;q=1", "chunked chunked",
-          "\"chunked\"", "xchunked", "chunkedx", "chunked, identity", ",", "gzip, chunked, chunked"}) {
+    for (const char* codings : {"", "identity", "gzip", "chunked, gzip", "chunked, chunked", "chunked,", "chunked;q=1",
+                                "chunked chunked", "\"chunked\"", "xchunked", "chunkedx", "chunked, identity", ",",
+                                "gzip, chunked, chunked", ", chunked", "gzip,, chunked", " , \t, chunked"}) {
       CAPTURE(codings);
       CHECK(request_outcome(get_with("Transfer-Encoding: "s + codings + "\r\n")) == "bad_request");
       CHECK(response_outcome(ok_with("Transfer-Encoding: "s + codings + "\r\n")) == "protocol_error");
@@ -254,7 +254,6 @@ TEST_SUITE("http") {
     CHECK(request_outcome(get_with("Transfer-Encoding: gzip, chunked\r\n")) == "unsupported_transfer_coding");
     CHECK(request_outcome(get_with("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n")) ==
           "unsupported_transfer_coding");
-    CHECK(request_outcome(get_with("Transfer-Encoding: , chunked\r\n")) == "unsupported_transfer_coding");
     CHECK(response_outcome(ok_with("Transfer-Encoding: gzip, chunked\r\n")) == "protocol_error");
   }
 

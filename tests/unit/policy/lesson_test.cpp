@@ -95,6 +95,8 @@ TEST_SUITE("policy") {
     CHECK(row(lesson_of_fault(Reason::response_head_too_large, Exposure::fully_sent)) == kFailed);
     CHECK(row(lesson_of_broken_answer(Reason::reset)) == kFailed);
     CHECK(row(lesson_of_broken_answer(Reason::closed_early)) == kFailed);
+    CHECK(row(lesson_of_broken_answer(Reason::response_idle_timeout)) == kFailed);
+    CHECK(outlier_result(lesson_of_broken_answer(Reason::response_idle_timeout)) == OutlierResult::failure);
   }
 
   TEST_CASE("a deadline is the upstream's fault from its patience on, and only with the whole request in hand") {
