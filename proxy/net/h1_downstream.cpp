@@ -422,6 +422,7 @@ void H1Downstream::leave(Reason why) {
 
 void H1Downstream::exchange_over() {
   driver_ = nullptr;
+  stored_ = nullptr;
   tunnel_ = false;
   body_due_ = write_due_ = half_close_due_ = kNever;
   if (body_framing_ == http::Framing::chunked) decoder_.release();
@@ -474,6 +475,7 @@ void H1Downstream::drain() {
 void H1Downstream::close() {
   if (state_ == State::closed) return;
   state_ = State::closed;
+  stored_ = nullptr;
   clear();
   transport_->close();
   edge_.dismiss(*this);

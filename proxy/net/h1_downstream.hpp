@@ -129,7 +129,8 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void end_whole();
   void write_fixed(const exchange::Reply& reply, Buffer& text);
   void write_whole(std::uint16_t status, http::FieldList& fields, std::string_view body, const AnswerMarks& marks,
-                   Buffer& text);
+                   Buffer& text, std::size_t most = SIZE_MAX);
+  void send_stored();
   void write(std::span<const std::string_view> pieces);
   void write_body(std::string_view data, bool end, std::string_view trailers);
   void flush();
@@ -158,6 +159,8 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   Buffer in_;   // a head that is not whole, or bytes of the next request
   Buffer out_;  // what the client has not taken yet
   ExchangeDriver* driver_ = nullptr;
+  policy::CachedRef stored_;                      // an answer that is not sent as a whole yet
+  std::size_t stored_at_ = 0;                     // how much of its body is
   const exchange::Timeline* unrouted_ = nullptr;  // of a request without a driver, while its answer is written
 
   // The request under way.

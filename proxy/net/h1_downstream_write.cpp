@@ -187,8 +187,26 @@ void H1Downstream::send_cached(const policy::CacheHit& hit, std::string_view fal
   for (const Field& field : hit.response->fields()) fields.push(field, http::identify_field(field.name));
   const std::string age = std::to_string(std::chrono::duration_cast<std::chrono::seconds>(hit.age).count());
   fields.push({"Age", age}, http::FieldId::other);
-  write_whole(hit.response->status(), fields, hit.response->body(), {.fallback = fallback}, text);
-  end_whole();
+  const std::string_view body = hit.response->body();
+  stored_at_ = std::min(body.size(), relay_limit_);
+  write_whole(hit.response->status(), fields, body, {.fallback = fallback}, text, stored_at_);
+  if (stored_at_ == body.size() || answers_head_) return end_whole();
+  stored_ = hit.response;
+  write(std::array{text.view()});
+  text.clear();
+  send_stored();
+}
+
+/// Goes on with a stored answer as far as the client takes it: what it has not taken is kept once, in the cache.
+void H1Downstream::send_stored() {
+  while (stored_ != nullptr && out_.empty() && !gone_) {
+    const std::string_view piece = stored_->body().substr(stored_at_, relay_limit_);
+    stored_at_ += piece.size();
+    write(std::array{piece});
+    answer_complete_ = stored_at_ == stored_->body().size();
+    if (answer_complete_) stored_ = nullptr;
+  }
+  check_delivered();
 }
 
 void H1Downstream::write_fixed(const exchange::Reply& reply, Buffer& text) {
@@ -198,9 +216,10 @@ void H1Downstream::write_fixed(const exchange::Reply& reply, Buffer& text) {
   write_whole(response.status, fields, response.body, {reply.should_not_retry, reply.fallback}, text);
 }
 
-/// A response that is there as a whole: written through the same head writer as an upstream's.
+/// A response that is there as a whole: written through the same head writer as an upstream's, with the first bytes of
+/// its body.
 void H1Downstream::write_whole(std::uint16_t status, http::FieldList& fields, std::string_view body,
-                               const AnswerMarks& marks, Buffer& text) {
+                               const AnswerMarks& marks, Buffer& text, std::size_t most) {
   const bool has_body = status != 204 && status != 304;
   const std::string length = std::to_string(body.size());
   if (has_body) fields.push({"Content-Length", length}, http::FieldId::content_length);
@@ -218,7 +237,7 @@ void H1Downstream::write_whole(std::uint16_t status, http::FieldList& fields, st
                              .replaced = edge_.rate_limits.replaced(),
                              .edits = response_edits()},
                             text);
-  if (has_body && !answers_head_) text.append(body);
+  if (has_body && !answers_head_) text.append(body.substr(0, most));
 }
 
 /// Answers a head that is wrong or not whole: nothing of it is known, and what is known of the request before it is not
@@ -343,6 +362,7 @@ void H1Downstream::flush() {
   write_due_ = kNever;
   if (half_closed_) transport_->shutdown_send();
   if (state_ == State::lingering) return linger();
+  if (stored_ != nullptr) return send_stored();
   if (driver_ != nullptr) driver_->on_downstream_drained();
   check_delivered();
 }
@@ -355,6 +375,7 @@ void H1Downstream::check_delivered() {
 
 void H1Downstream::cut() {
   out_.release();
+  stored_ = nullptr;
   keep_alive_ = false;
   // Closing in good order would end a close-delimited answer; only a reset says that it is not whole.
   if (answer_framing_ == http::Framing::until_close) {

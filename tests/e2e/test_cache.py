@@ -4,6 +4,7 @@ import unittest
 
 from harness import EndToEnd
 from upstream import Answer, unavailable
+from wire import SANITIZED
 
 
 def answer(control="", body=b"fresh", **fields):
@@ -60,6 +61,19 @@ class Stored(Caching):
         head = rig.fetch("HEAD")
         self.assertEqual((head.status, head.get("Content-Length"), head.body), (200, "5", b""))
         self.assertEqual(len(rig.up.heads), 1)
+
+    def test_a_large_answer_is_kept_once_however_many_read_it_slowly(self):
+        body = bytes(range(251)) * 16_000
+        rig = self.rig([Answer(body=body)], policy={"cache": {"max_object": "8MiB"}})
+        self.assertEqual(rig.fetch().body, body)
+        before = rig.proxy.resident()
+        clients = [rig.client(receive_buffer=4096).ask() for _ in range(30)]
+        self.becomes(lambda: rig.metric("cache_lookups_total", result="hit"), 30)
+        if not SANITIZED:
+            self.assertLess(rig.proxy.resident() - before, 8 * 1024 * 1024)
+        for client in clients:
+            self.assertEqual(client.response().body, body)
+            self.assertEqual(client.fetch("HEAD").status, 200)
 
     def test_another_target_host_or_body_is_another_resource(self):
         rig = self.cached(lambda request: answer(body=request.target.encode() + request.get("Host").encode()))
