@@ -45,13 +45,8 @@ Classified first_match(const Classifier& rules, Classification built_in, Applies
 
 Classified classify(const Classifier& rules, std::string_view method, std::uint16_t status,
                     HeaderView fields) noexcept {
-  Classified found = first_match(rules, classify_status(status),
-                                 [&](const ClassifierRule& rule) { return applies(rule, method, status, fields); });
-  // What may be tried again does not bear a name that says the opposite.
-  if (found.result.outcome == Outcome::retryable && found.result.reason == Reason::http_non_retryable_status) {
-    found.result.reason = request_reason(status);
-  }
-  return found;
+  return first_match(rules, classify_status(status),
+                     [&](const ClassifierRule& rule) { return applies(rule, method, status, fields); });
 }
 
 Classified classify(const Classifier& rules, std::string_view method, Reason failure) noexcept {

@@ -4,10 +4,9 @@
 // rules, the first that applies decides, and where none does the built-in `http` (classify.hpp). A rule changes whether
 // another attempt could mend the outcome, and nothing else: whether one is allowed is still retry.hpp's question.
 //
-// What happened keeps its built-in reason, so that metric labels stay a closed set (a status that is retryable by a
-// rule alone is http_4xx or http_5xx); a rule's own `reason` is for timelines and logs. Names and bounds are checked
-// when the configuration is loaded: there is no unknown classifier and no rule that can never apply while requests are
-// running.
+// What happened keeps its built-in reason, so that metric labels stay a closed set; a rule's own `reason` is for
+// timelines and logs. Names and bounds are checked when the configuration is loaded: there is no unknown classifier and
+// no rule that can never apply while requests are running.
 //
 // Threads: any; immutable. Cost: one comparison per condition, no allocation.
 #pragma once
