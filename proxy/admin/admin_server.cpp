@@ -103,6 +103,7 @@ class AdminSession : public std::enable_shared_from_this<AdminSession> {
     }
     const auto& request = parser_->get();
     keep_alive_ = request.keep_alive();
+    if (request.count(http::field::host) > 1) return write(admin_error(400, "Host must be given once"));
     const AdminRequest facts{.method = view(request.method_string()),
                              .target = view(request.target()),
                              .host = view(request[http::field::host]),

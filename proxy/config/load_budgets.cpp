@@ -58,8 +58,14 @@ void read_budget(Block& block, BudgetConfig& budget, double* cost) {
   }
 }
 
-/// One of the root's `budgets`, by name.
+/// A built-in one or one of the root's `budgets`, by name.
 void refer_to_budget(Findings& findings, const Value& value, const Config& config, BudgetRef& budget) {
+  budget = {};
+  if (value.node->text == "default") return;
+  if (value.node->text == "none") {
+    budget = {BudgetRef::Kind::unlimited, "none", 1, {BudgetType::unlimited}};
+    return;
+  }
   if (!read_text(findings, value, budget.name, "the name of a budget")) return;
   budget.kind = BudgetRef::Kind::named;
   if (const auto found = config.budgets.find(budget.name); found != config.budgets.end()) {
@@ -78,7 +84,7 @@ void read_named_budget(Block& block, const Config& config, BudgetRef& budget) {
   if (!cost) return;
   if (budget.config.type == policy::BudgetType::token_bucket) {
     read_number(block.findings(), *cost, budget.cost, {1, budget.config.capacity});
-  } else if (config.budgets.contains(budget.name)) {
+  } else if (budget.kind != BudgetRef::Kind::named || config.budgets.contains(budget.name)) {
     block.findings().error(cost->place, cost->path, "only extra attempts of a token_bucket have a cost");
   }
 }
@@ -97,11 +103,8 @@ void read_budget_ref(Block& block, const Config& config, const std::string& own_
       budget.name = own_name;
       read_budget(inner, budget.config, &budget.cost);
     });
-  } else if (value->node->text == "none") {
-    budget = {BudgetRef::Kind::unlimited, "none", 1, {policy::BudgetType::unlimited}};
   } else {
-    budget = {};
-    if (value->node->text != "default") refer_to_budget(findings, *value, config, budget);
+    refer_to_budget(findings, *value, config, budget);
   }
 }
 

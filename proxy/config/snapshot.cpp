@@ -370,6 +370,30 @@ void add_renewed(std::string_view kind, const ByName& before, const ByName& afte
   }
 }
 
+/// The name of a circuit without what its scope has added.
+std::string name_of(const std::string& key, const CircuitInstance& circuit) {
+  std::size_t added = 0;
+  for (const std::string_view part : {circuit.upstream, circuit.endpoint}) added += part.empty() ? 0 : part.size() + 1;
+  return key.substr(0, key.size() - added);
+}
+
+using CircuitScopes = std::map<std::string, policy::CircuitScope>;
+
+CircuitScopes scopes_of(const std::map<std::string, CircuitInstance>& circuits) {
+  CircuitScopes scopes;
+  for (const auto& [key, circuit] : circuits) scopes.emplace(name_of(key, circuit), circuit.config.scope);
+  return scopes;
+}
+
+/// States of different scopes have different names, so that none of them is renewed.
+void add_rescoped(const Snapshot& before, const Snapshot& after, std::vector<Renewed>& out) {
+  const CircuitScopes scopes = scopes_of(before.circuits);
+  for (const auto& [name, now] : scopes_of(after.circuits)) {
+    const auto was = scopes.find(name);
+    if (was != scopes.end() && was->second != now) out.push_back({"circuit", name});
+  }
+}
+
 }  // namespace
 
 std::variant<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(
@@ -406,6 +430,7 @@ std::vector<Renewed> renewed_states(const Snapshot& before, const Snapshot& afte
   std::vector<Renewed> out;
   add_renewed("budget", before.budgets, after.budgets, out);
   add_renewed("circuit", before.circuits, after.circuits, out);
+  add_rescoped(before, after, out);
   add_renewed("rate_limit", before.rate_limits, after.rate_limits, out);
   add_renewed("bulkhead", before.bulkheads, after.bulkheads, out);
   add_renewed("adaptive_limit", before.adaptive_limits, after.adaptive_limits, out);

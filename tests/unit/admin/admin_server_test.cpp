@@ -154,6 +154,16 @@ TEST_SUITE("admin") {
     CHECK(nonsense.read("}").starts_with("HTTP/1.1 400 "));
   }
 
+  TEST_CASE("a request with two Host fields is refused, whichever comes first") {
+    const Running running;
+    for (const std::string hosts : {"Host: localhost\r\nHost: evil.test\r\n", "Host: evil.test\r\nHost: localhost\r\n",
+                                    "Host: localhost\r\nHost: localhost\r\n"}) {
+      Client client{running.port()};
+      client.send("GET /healthz HTTP/1.1\r\n" + hosts + "Connection: close\r\n\r\n");
+      CHECK(client.read("}").starts_with("HTTP/1.1 400 "));
+    }
+  }
+
   TEST_CASE("an answer may come later, and its callback may end on another thread") {
     Running running;
     std::promise<std::function<void()>> asked;

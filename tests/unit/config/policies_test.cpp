@@ -273,6 +273,20 @@ TEST_SUITE("config") {
                 "begins with [ must be quoted: \"[shared]...\")"});
   }
 
+  TEST_CASE("a built-in budget may be named in a map, too, and has no cost") {
+    const PolicyConfig policy =
+        load_policies("policies: {a: {retry: {budget: {name: default}}, hedge: {budget: {name: none}}}}\n", {"a"})
+            .config.policies.at("a");
+    CHECK(policy.retry_budget.kind == Kind::builtin);
+    CHECK(policy.hedge_budget.kind == Kind::unlimited);
+    CHECK(policy.hedge_budget.config.type == policy::BudgetType::unlimited);
+    CHECK(findings_in("policies: {default: {retry: {budget: {name: default}}}}\n").empty());
+    CHECK(findings_in("policies:\n"
+                      "  default: {retry: {budget: {name: default, cost: 2}}}\n") ==
+          Lines{"t.yaml:9:51: error: policies.default.retry.budget.cost: only extra attempts of a token_bucket have a "
+                "cost"});
+  }
+
   TEST_CASE("only the three deadline headers can be named") {
     CHECK(findings_in("policies: {default: {deadline: {accept: [X-Request-Timeout, X-Timeout], forward: "
                       "Grpc-Timeout}}}\n") ==

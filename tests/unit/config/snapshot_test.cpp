@@ -568,6 +568,29 @@ TEST_SUITE("config") {
     CHECK(other->hedges.at("p").state == before->hedges.at("p").state);
   }
 
+  TEST_CASE("a circuit of another scope begins anew, and that is told once whatever it is a circuit of") {
+    const auto load_scope = [](Reloads& process, const std::string& scope, const std::string& mode) {
+      return process.load_parts("a: {endpoints: ['127.0.0.1:1', '127.0.0.1:2']}, b: {endpoints: ['127.0.0.1:3']}",
+                                "{match: {path: /a}, policy: p, upstream: a}, {policy: p, upstream: b}",
+                                "circuits: {c: {consecutive_failures: 3, scope: " + scope +
+                                    "}}\npolicies: {p: {mode: " + mode + ", circuit: c}}\n");
+    };
+    for (const std::string was : {"key", "upstream", "endpoint"}) {
+      for (const std::string now : {"key", "upstream", "endpoint"}) {
+        CAPTURE(was);
+        CAPTURE(now);
+        Reloads process;
+        const auto told = [&](const std::string& mode) {
+          const SnapshotPtr before = load_scope(process, was, mode);
+          return renewed(*before, *load_scope(process, now, mode));
+        };
+        const bool anew = was != now;
+        CHECK(told("enforce") == (anew ? std::vector<std::string>{"circuit c"} : std::vector<std::string>{}));
+        CHECK(told("observe") == (anew ? std::vector<std::string>{"circuit observe:p/c"} : std::vector<std::string>{}));
+      }
+    }
+  }
+
   TEST_CASE("a mirror is the route's own, and its copies under way count on over a reload of its numbers") {
     Reloads reloads;
     const auto with = [&](const std::string& first, const std::string& second) {
