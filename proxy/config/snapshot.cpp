@@ -447,6 +447,7 @@ void take_effect(const Snapshot& snapshot, TimePoint now) {
     if (limit.keyed) limit.keyed->reload(limit.config, now);
   }
   for (const auto& [name, bulkhead] : snapshot.bulkheads) bulkhead.state->raise(bulkhead.config);
+  for (const auto& [name, limit] : snapshot.adaptive_limits) limit.state->reload(limit.config);
   for (const auto& [name, cache] : snapshot.caches) cache.state->trim(cache.config);
   for (const exchange::Upstream& upstream : snapshot.upstreams) {
     upstream.ejections->set_active(upstream.outlier != nullptr);

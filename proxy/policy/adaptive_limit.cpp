@@ -58,6 +58,7 @@ void AdaptiveLimit::Cell::note_peak(std::uint32_t in_flight) noexcept {
 AdaptiveLimit::AdaptiveLimit(const AdaptiveLimitConfig& config, Wakeups& wakeups, std::uint32_t workers)
     : gate_(wakeups),
       limit_(initial_limit(config)),
+      bounds_({config.min, config.max}),
       window_end_ns_(kNotBegun),
       window_forced_ns_(kDeciding),
       workers_(workers),
@@ -81,6 +82,22 @@ GateAdmission AdaptiveLimit::admit(const AdaptiveLimitConfig& config, Priority p
   // A decision between the two lines above has raised before this one came to wait, by levels that are past.
   if (admission.answer == GateAnswer::waiting && limit() != levels.capacity) gate_.raise(levels_of(config));
   return admission;
+}
+
+void AdaptiveLimit::reload(const AdaptiveLimitConfig& config) noexcept {
+  bounds_.store({config.min, config.max}, std::memory_order_seq_cst);
+  keep_within_bounds();
+  gate_.raise(levels_of(config));
+}
+
+/// Either a decision sees the bounds of a reload in the same instant, or the reload sees its limit.
+void AdaptiveLimit::keep_within_bounds() noexcept {
+  std::uint32_t limit = limit_.load(std::memory_order_seq_cst);
+  for (;;) {
+    const LimitBounds bounds = bounds_.load(std::memory_order_seq_cst);
+    const std::uint32_t within = std::clamp(limit, bounds.min, bounds.max);
+    if (within == limit || limit_.compare_exchange_weak(limit, within, std::memory_order_seq_cst)) return;
+  }
 }
 
 void AdaptiveLimit::on_result(const AdaptiveLimitConfig& config, std::uint32_t worker, LimitSample sample,
@@ -143,7 +160,8 @@ void AdaptiveLimit::decide(const AdaptiveLimitConfig& config, TimePoint now, Rng
   // The very first result only begins the first window.
   if (std::exchange(begun_, true)) {
     const std::uint32_t limit_before = limit();
-    limit_.store(decided(config, take_window(config), now, rng), std::memory_order_relaxed);
+    limit_.store(decided(config, take_window(config), now, rng), std::memory_order_seq_cst);
+    keep_within_bounds();
     if (limit() != limit_before) gate_.raise(levels_of(config));
   }
   const Nanos length = next_window_length(config);
@@ -154,7 +172,7 @@ void AdaptiveLimit::decide(const AdaptiveLimitConfig& config, TimePoint now, Rng
 
 std::uint32_t AdaptiveLimit::decided(const AdaptiveLimitConfig& config, const LimitWindow& window, TimePoint now,
                                      Rng& rng) noexcept {
-  const LimitBounds bounds{config.min, config.max};
+  const LimitBounds bounds = bounds_.load(std::memory_order_relaxed);
   if (Aimd* aimd = std::get_if<Aimd>(&rule_)) {
     const std::uint32_t limit = aimd->on_window(config.aimd, bounds, window, now, rng);
     baseline_ns_.store(static_cast<std::int64_t>(aimd->baseline_ns()), std::memory_order_relaxed);

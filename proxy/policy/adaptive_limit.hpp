@@ -59,8 +59,8 @@ constexpr bool same_structure(const AdaptiveLimitConfig& a, const AdaptiveLimitC
 class AdaptiveLimit {
  public:
   /// `wakeups` outlives the limit; `workers`: how many worker indexes will be used. The algorithm and the gradient's
-  /// correlation window are fixed for the life of the state; all other numbers are those of the config it is asked
-  /// with, `min` and `max` from the next decision on.
+  /// correlation window are fixed for the life of the state; `min` and `max` are those of `reload`, all other numbers
+  /// those of the config it is asked with.
   AdaptiveLimit(const AdaptiveLimitConfig& config, Wakeups& wakeups, std::uint32_t workers);
 
   /// What `admit` would answer to somebody who does not wait; takes nothing.
@@ -70,6 +70,10 @@ class AdaptiveLimit {
   GateAdmission admit(const AdaptiveLimitConfig& config, Priority priority, GateWaiter* may_wait) noexcept;
   /// Ends a wait, whatever became of it; with the permit if a place had been handed over.
   GatePermit leave(GateWaiter& waiter) noexcept { return gate_.leave(waiter); }
+
+  /// After a reload: brings the limit between the new bounds, whatever config the results of older requests still come
+  /// with, and admits the waiters that fit now.
+  void reload(const AdaptiveLimitConfig& config) noexcept;
 
   /// Counts what became of an attempt that still holds its place. `head_latency`: from request sent to response head,
   /// of a good one.
@@ -99,6 +103,7 @@ class AdaptiveLimit {
     void note_peak(std::uint32_t in_flight) noexcept;
   };
 
+  void keep_within_bounds() noexcept;
   GateLevels levels_of(const AdaptiveLimitConfig& config) const noexcept;
   bool elected(const AdaptiveLimitConfig& config, TimePoint now) noexcept;
   bool enough(const AdaptiveLimitConfig& config, std::int64_t now_ns) const noexcept;
@@ -110,6 +115,7 @@ class AdaptiveLimit {
 
   PriorityGate gate_;
   alignas(kCacheLine) std::atomic<std::uint32_t> limit_;
+  std::atomic<LimitBounds> bounds_;
   std::atomic<bool> probing_{false};
   std::atomic<bool> measuring_{false};  // a baseline will be made of the present window's mean alone
   std::atomic<std::int64_t> baseline_ns_{0};

@@ -656,6 +656,24 @@ TEST_SUITE("config") {
     CHECK(faster.state->view(*faster.config, kNow + 2ms).remaining == 1);
   }
 
+  TEST_CASE("an adaptive limit is between its new bounds when they take effect, and who waits has a place") {
+    const auto load_policy = [](Reloads& process, const std::string& bounds) {
+      return process.load_parts("up: {endpoints: ['127.0.0.1:1']}", "{policy: p, upstream: up}",
+                                "policies: {p: {adaptive_limit: {queue: 1, " + bounds + "}}}\n");
+    };
+    Reloads process;
+    const SnapshotPtr before = load_policy(process, "initial: 1, max: 1");
+    const exchange::AdaptiveLimitRef& limit = before->plans[0].plan.adaptive_limit;
+    const auto taken = limit.state->admit(*limit.config, Priority::standard, nullptr);
+    policy::GateWaiter waiter(Ticket{});
+    REQUIRE(limit.state->admit(*limit.config, Priority::standard, &waiter).answer == policy::GateAnswer::waiting);
+    const SnapshotPtr after = load_policy(process, "initial: 3, min: 3, max: 5");
+    take_effect(*after, kNow);
+    CHECK(limit.state->limit() == 3);
+    CHECK(waiter.state() == policy::GateWaiter::State::granted);
+    CHECK(limit.state->leave(waiter));
+  }
+
   TEST_CASE("the names in a row outlive its snapshot, since timelines do") {
     Reloads process;
     SnapshotPtr snapshot = process.load_budget("{type: ratio}");

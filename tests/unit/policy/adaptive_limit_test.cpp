@@ -292,12 +292,14 @@ TEST_SUITE("policy") {
     CHECK(asked.limit.baseline() <= 11ms);
   }
 
-  TEST_CASE("after a reload the same state goes on with other numbers from its next decision on") {
+  TEST_CASE("after a reload the same state goes on with other numbers") {
     Asked asked{starting_at(20)};
     asked.take_all();
     asked.windows(10ms, 3);
     asked.config.max = 10;
     asked.config.priorities = {{0.5, 1, 1}};
+    asked.limit.reload(asked.config);
+    CHECK(asked.limit.limit() == 10);
     asked.windows(10ms, 1);
     CHECK(asked.limit.limit() == 10);
     CHECK(asked.limit.baseline() == 10ms);
@@ -305,6 +307,25 @@ TEST_SUITE("policy") {
     asked.permits.clear();
     CHECK(asked.take_all(Priority::low) == 5);
     CHECK(asked.take_all(Priority::standard) == 5);
+  }
+
+  TEST_CASE("a reload raises the limit to its new least at once, and results of older requests do not lower it again") {
+    AdaptiveLimitConfig config = starting_at(1);
+    config.max = 1;
+    config.queue = 1;
+    Asked asked{config};
+    REQUIRE(asked.take() == GateAnswer::admitted);
+    GateWaiter waiter{Ticket{.worker = 0, .slot = 7, .generation = 1}};
+    REQUIRE(asked.take(Priority::standard, &waiter) == GateAnswer::waiting);
+    AdaptiveLimitConfig wider = config;
+    wider.min = 3;
+    wider.max = 5;
+    asked.limit.reload(wider);
+    CHECK(asked.limit.limit() == 3);
+    CHECK(asked.wakeups.slots == std::vector<std::uint32_t>{7});
+    CHECK(asked.limit.leave(waiter));
+    asked.windows(10ms, 3);
+    CHECK(asked.limit.limit() >= 3);
   }
 
   TEST_CASE("a state may be kept unless the algorithm or what it has measured out changes") {
