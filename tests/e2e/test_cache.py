@@ -69,7 +69,7 @@ class Stored(Caching):
         self.assertEqual(rig.fetch().body, body)
         before = rig.proxy.resident()
         clients = [rig.client(receive_buffer=4096).ask() for _ in range(30)]
-        self.becomes(lambda: rig.metric("cache_lookups_total", result="hit"), 30)
+        self.becomes(lambda: rig.metric("requests_in_flight"), 30)
         if not SANITIZED:
             self.assertLess(rig.proxy.resident() - before, 8 * 1024 * 1024)
         for client in clients:
