@@ -81,11 +81,7 @@ std::size_t H1Downstream::receive_limit() {
 bool H1Downstream::receive_once() {
   const std::size_t limit = receive_limit();
   if (limit == 0) {
-    if (state_ == State::lingering) {
-      transport_->watch_broken();
-    } else {
-      stop_listening();
-    }
+    stop_listening();
     return false;
   }
   const std::span<char> room = loop().scratch(limit);
@@ -133,8 +129,9 @@ void H1Downstream::end_of_client() {
 /// Nothing may be received for now: only a broken connection is announced, so a half-closed one is looked for.
 void H1Downstream::stop_listening() {
   transport_->watch_broken();
-  if (tunnel_) return;  // which may be half-closed, and is idle when nobody takes anything
-  body_due_ = kNever;   // the silence is ours
+  // A tunnel may be half-closed, and is idle when nobody takes anything; who is only given time to read may be, too.
+  if (tunnel_ || state_ == State::lingering) return;
+  body_due_ = kNever;  // the silence is ours
   half_close_due_ = saturating_add(loop().now(), kHalfCloseCheck);
   rearm();
 }
@@ -475,7 +472,6 @@ void H1Downstream::drain() {
 void H1Downstream::close() {
   if (state_ == State::closed) return;
   state_ = State::closed;
-  stored_ = nullptr;
   clear();
   transport_->close();
   edge_.dismiss(*this);
@@ -496,13 +492,12 @@ void H1Downstream::rearm() {
 void H1Downstream::on_due(TimePoint now) {
   const Ref<H1Downstream> guard(this);
   if (state_ == State::closed) return;
-  if (now >= quiet_due_ && state_ != State::lingering) return close();
-  if (now >= head_due_) return refuse_head(Reason::head_timeout);
   if (now >= write_due_) {
     transport_->reset();
     return leave(Reason::client_not_reading);
   }
-  if (now >= quiet_due_) return linger_on();
+  if (now >= quiet_due_) return state_ == State::lingering ? linger_on() : close();
+  if (now >= head_due_) return refuse_head(Reason::head_timeout);
   if (now >= body_due_) {
     body_due_ = kNever;
     if (tunnel_) {

@@ -50,6 +50,12 @@ class Resets(EndToEnd):
 
         return Upstream(lambda asked: Answer(raw=raw(asked), early=True, then=then)), connections, answered
 
+    def at_once(self, rig, acts, first):
+        """Both happen while the proxy stands still, so that it hears of both together; `first` says in which order."""
+        with Frozen(rig.proxy):
+            for act in acts if first else reversed(acts):
+                act()
+
     def test_a_reset_is_no_end_of_a_body_whoever_notices_it_first(self):
         for client_first in (True, False):
             up, connections, answered = self.held(lambda _: b"HTTP/1.1 200 OK\r\n\r\nhalf of it")
@@ -60,10 +66,8 @@ class Resets(EndToEnd):
                         b"5\r\nhello\r\n")
             answer = client.begin()
             self.assertTrue(answered.wait(10))
-            acts = [lambda: client.send(b"5\r\nworld\r\n"), lambda: hang_up(connections[0], "reset")]
-            with Frozen(rig.proxy):
-                for act in acts if client_first else reversed(acts):
-                    act()
+            self.at_once(rig, [lambda: client.send(b"5\r\nworld\r\n"), lambda: hang_up(connections[0], "reset")],
+                         client_first)
             with self.assertRaises((Truncated, ConnectionResetError)):
                 client.finish(answer)
             self.assertEqual(rig.timeline(answer)["reason"], "reset")
@@ -75,10 +79,7 @@ class Resets(EndToEnd):
             client = rig.client().ask("GET", "/chat", asking("dGhlIHNhbXBsZSBub25jZQ=="))
             answer = client.begin()
             self.assertTrue(answered.wait(10))
-            acts = [lambda: client.send(b"frame"), lambda: hang_up(connections[0], "reset")]
-            with Frozen(rig.proxy):
-                for act in acts if client_first else reversed(acts):
-                    act()
+            self.at_once(rig, [lambda: client.send(b"frame"), lambda: hang_up(connections[0], "reset")], client_first)
             self.assertEqual(client.ending(), ("reset", b""))
             self.assertEqual(rig.timeline(answer)["reason"], "reset")
 

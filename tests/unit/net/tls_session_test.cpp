@@ -59,6 +59,20 @@ std::string pattern(std::size_t size) {
   return text;
 }
 
+/// Until the server has let the client in or not.
+IoStatus shake_until_server_knows(TlsSession& client, TlsSession& server, const SocketPair& wire) {
+  client.attach(wire.ends[0]);
+  server.attach(wire.ends[1]);
+  IoStatus at_server = IoStatus::again;
+  for (int i = 0; i < 10 && at_server == IoStatus::again; ++i) {
+    client.announce(true, false);
+    server.announce(true, false);
+    client.handshake();
+    at_server = server.handshake();
+  }
+  return at_server;
+}
+
 }  // namespace
 
 TEST_SUITE("net") {
@@ -459,15 +473,7 @@ TEST_SUITE("net") {
       SocketPair wire;
       TlsSession ours(*client, "localhost", first.ticket);
       TlsSession theirs(*server_context(asking));
-      ours.attach(wire.ends[0]);
-      theirs.attach(wire.ends[1]);
-      IoStatus at_server = IoStatus::again;
-      for (int i = 0; i < 10 && at_server == IoStatus::again; ++i) {
-        ours.announce(true, false);
-        theirs.announce(true, false);
-        ours.handshake();
-        at_server = theirs.handshake();
-      }
+      const IoStatus at_server = shake_until_server_knows(ours, theirs, wire);
       CHECK(at_server == (expired ? IoStatus::fault : IoStatus::ok));
       CHECK(theirs.resumed() != expired);
       if (expired) {
@@ -492,15 +498,7 @@ TEST_SUITE("net") {
     const auto client = client_context(believing(authority()));
     TlsSession ours(*client, "localhost", first.ticket);
     TlsSession theirs(*server_context(asking));
-    ours.attach(wire.ends[0]);
-    theirs.attach(wire.ends[1]);
-    IoStatus at_server = IoStatus::again;
-    for (int i = 0; i < 10 && at_server == IoStatus::again; ++i) {
-      ours.announce(true, false);
-      theirs.announce(true, false);
-      ours.handshake();
-      at_server = theirs.handshake();
-    }
+    const IoStatus at_server = shake_until_server_knows(ours, theirs, wire);
     CHECK(at_server == IoStatus::fault);
   }
 }
