@@ -116,6 +116,7 @@ class AdaptiveLimit {
   PriorityGate gate_;
   alignas(kCacheLine) std::atomic<std::uint32_t> limit_;
   std::atomic<LimitBounds> bounds_;
+  static_assert(std::atomic<LimitBounds>::is_always_lock_free);
   std::atomic<bool> probing_{false};
   std::atomic<bool> measuring_{false};  // a baseline will be made of the present window's mean alone
   std::atomic<std::int64_t> baseline_ns_{0};

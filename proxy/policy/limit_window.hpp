@@ -11,7 +11,8 @@
 
 namespace outrigger::policy {
 
-struct LimitBounds {
+/// Aligned so that every compiler reads and writes both at once, without a lock.
+struct alignas(std::uint64_t) LimitBounds {
   std::uint32_t min = 1;
   std::uint32_t max = 200;
 };
