@@ -4,9 +4,6 @@
 
 #include <cerrno>
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-
 #include "proxy/net/faults.hpp"
 #include "proxy/net/h1_upstream.hpp"
 
@@ -47,8 +44,7 @@ UpstreamStream* ConnectionPool::connect(UpstreamSink& sink, Reason& why) {
     count_connect(why);
     return nullptr;
   }
-  const int on = 1;
-  if (!address_.is_unix()) ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  set_stream_options(descriptor, address_);
   const auto* address = reinterpret_cast<const sockaddr*>(&address_.storage);
   if (::connect(descriptor, address, address_.size) != 0 && errno != EINPROGRESS) {
     why = connect_fault(errno);

@@ -45,7 +45,7 @@ void Loop::run() {
     const TimePoint due = wheel.next_due();
     const Nanos patience = due == kNever ? kForever : due - refresh();
     const bool mail = poller.turn(patience);
-    wheel.advance(refresh());
+    wheel.advance(refresh(), kTimersPerTurn);
     if (mail) read_mail();
   }
 }

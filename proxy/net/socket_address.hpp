@@ -42,6 +42,10 @@ std::vector<SocketAddress> resolve(const std::string& host, std::uint16_t port);
 /// Errors: an empty list, and why in `error`.
 std::vector<int> open_listeners(const SocketAddress& address, std::size_t count, std::string& error);
 
+/// Sets what a TCP socket needs that carries requests and answers; a listening one gives it on to those it accepts.
+/// Nothing on a Unix socket.
+void set_stream_options(int descriptor, const SocketAddress& address) noexcept;
+
 /// The address a listening socket got.
 SocketAddress bound_address(int descriptor);
 

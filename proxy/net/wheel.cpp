@@ -77,30 +77,34 @@ void Wheel::cascade(std::uint32_t level) noexcept {
   moving.next_ = moving.prev_ = nullptr;
 }
 
-void Wheel::fire(std::uint32_t slot, TimePoint now) {
+/// Whether all that is due at the present tick has fired.
+bool Wheel::fire(TimePoint now, std::uint32_t& most) {
+  const auto slot = static_cast<std::uint32_t>(tick_) & (kSlots - 1);
   Head& list = head(0, slot);
-  occupied_[0] &= ~(std::uint64_t{1} << slot);
   // Entries armed while firing are due at a later tick, so this list only shrinks.
-  while (!empty(list)) {
+  for (; !empty(list); --most) {
+    if (most == 0) return false;
     WheelEntry& entry = *list.next_;
     entry.unlink();
     entry.on_time(now);
   }
+  occupied_[0] &= ~(std::uint64_t{1} << slot);
+  return true;
 }
 
-void Wheel::advance(TimePoint now) {
+void Wheel::advance(TimePoint now, std::uint32_t most) {
   const std::int64_t since = time_left(origin_, now).count();
   const std::uint64_t target = since <= 0 ? 0 : static_cast<std::uint64_t>(since / kTickNs);
-  while (tick_ < target) {
+  // The present tick first: something of it may be left.
+  while (fire(now, most) && tick_ < target) {
     // Ticks at which nothing can happen are jumped over, so that a long sleep costs no more than a short one.
     tick_ = std::min(next_tick(), target);
-    const auto slot = static_cast<std::uint32_t>(tick_) & (kSlots - 1);
-    if (slot == 0) cascade(1);
-    fire(slot, now);
+    if ((tick_ & (kSlots - 1)) == 0) cascade(1);
   }
 }
 
-/// When the next occupied slot comes round, be it to fire or to be spread over lower levels; kNoTick: there is none.
+/// When the next occupied slot comes round, be it to fire or to be spread over lower levels: the present tick while
+/// something of it is left; kNoTick: there is none.
 std::uint64_t Wheel::next_tick() const noexcept {
   for (std::uint32_t level = 0; level < kLevels; ++level) {
     const std::uint32_t shift = kBits * level;
@@ -114,7 +118,8 @@ std::uint64_t Wheel::next_tick() const noexcept {
         occupied_[level] &= ~(std::uint64_t{1} << slot);
         continue;
       }
-      return ((tick_ >> shift) + (distance == 0 ? kSlots : distance)) << shift;
+      const bool next_round = distance == 0 && level > 0;
+      return ((tick_ >> shift) + (next_round ? kSlots : distance)) << shift;
     }
   }
   return kNoTick;

@@ -60,10 +60,10 @@ class Wheel {
   void arm(WheelEntry& entry, TimePoint at) noexcept;
   void cancel(WheelEntry& entry) noexcept { entry.unlink(); }
 
-  /// Fires everything due at `now`.
-  void advance(TimePoint now);
+  /// Fires what is due at `now`, `most` entries of it; what is left comes first the next time.
+  void advance(TimePoint now, std::uint32_t most = UINT32_MAX);
 
-  /// A time at or before the earliest entry's; kNever when none is armed.
+  /// A time at or before the earliest entry's, a passed one while something due is left; kNever when none is armed.
   TimePoint next_due() const noexcept;
 
  private:
@@ -80,12 +80,12 @@ class Wheel {
   std::uint64_t next_tick() const noexcept;
   void insert(WheelEntry& entry) noexcept;
   void cascade(std::uint32_t level) noexcept;
-  void fire(std::uint32_t slot, TimePoint now);
+  bool fire(TimePoint now, std::uint32_t& most);
   Head& head(std::uint32_t level, std::uint32_t slot) noexcept { return heads_[level][slot]; }
   bool empty(const Head& head) const noexcept { return head.next_ == &head; }
 
   TimePoint origin_;
-  std::uint64_t tick_ = 0;  // everything due at or before it has fired
+  std::uint64_t tick_ = 0;  // everything due before it has fired, and what is due at it has or is about to
   std::array<std::array<Head, kSlots>, kLevels> heads_;
   mutable std::array<std::uint64_t, kLevels> occupied_{};  // one bit per slot that may hold entries
 };

@@ -82,6 +82,7 @@ std::string ExchangeCheck::observe(TimePoint now, const Event& fact, const Actio
   inventing_ = is_inventing();
   reconnecting_.reset();
   std::visit([this](const auto& each) { take(each); }, fact);
+  for (const Action& order : orders) note_delay_over(order);
   follow_faults(attempts_.size());
   for (const Action& order : orders) std::visit([this](const auto& each) { perform(each); }, order);
   follow_faults(timeline_.attempts.size());
@@ -128,6 +129,14 @@ void ExchangeCheck::follow_faults(std::size_t end) {
     follow_fault(i);
   }
   for (std::size_t i = 0; i < attempts_.size(); ++i) follow_fault(i);
+}
+
+/// From its start on an attempt shows in orders, be it that it ends in the same call.
+void ExchangeCheck::note_delay_over(const Action& order) {
+  const auto* start = std::get_if<StartAttempt>(&order);
+  if (start == nullptr || index(start->id) >= attempts_.size()) return;
+  Attempt& attempt = attempts_[index(start->id)];
+  attempt.delay_over = std::exchange(attempt.kept_back, false);
 }
 
 /// Whether an injected fault has answered in this call.
@@ -289,8 +298,7 @@ void ExchangeCheck::check_resend(const StartAttempt& order) {
 
 void ExchangeCheck::perform(const StartAttempt& order) {
   if (!from_account_) follow_faults(std::min(index(order.id), timeline_.attempts.size()));
-  if (index(order.id) < attempts_.size() && attempts_[index(order.id)].kept_back) {
-    attempts_[index(order.id)].kept_back = false;  // its delay is over
+  if (index(order.id) < attempts_.size() && std::exchange(attempts_[index(order.id)].delay_over, false)) {
     require(!answered(), "I8 an attempt starts after the answer");
     return require(now_ < deadline_, "I5 an attempt starts after the deadline");
   }

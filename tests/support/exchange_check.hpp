@@ -62,12 +62,13 @@ class ExchangeCheck {
     policy::EndpointId endpoint{};
     const policy::Budget* extra = nullptr;  // whose permit it holds
     TimePoint started{};
-    bool placed = true;      // has a connection, and counts on its endpoint
-    bool settled = false;    // how it ended is fixed
-    bool success = false;    // by its answer, as the policy classifies it
-    bool noted = false;      // its end stood in the timeline
-    bool elsewhere = false;  // at the fallback's upstream, which no ledger counts
-    bool kept_back = false;  // by an injected fault: the edge has not heard of it
+    bool placed = true;       // has a connection, and counts on its endpoint
+    bool settled = false;     // how it ended is fixed
+    bool success = false;     // by its answer, as the policy classifies it
+    bool noted = false;       // its end stood in the timeline
+    bool elsewhere = false;   // at the fallback's upstream, which no ledger counts
+    bool kept_back = false;   // by an injected fault: the edge has not heard of it
+    bool delay_over = false;  // and now its start is ordered
     std::uint8_t n = 0;
     std::uint16_t status = 0;
     std::optional<Reason> reason;  // how it ended, as far as facts and orders tell
@@ -109,6 +110,7 @@ class ExchangeCheck {
   void perform(const exchange::ServeCached& order);
   void perform(const exchange::StoreResponse& order);
 
+  void note_delay_over(const exchange::Action& order);
   void follow_faults(std::size_t end);
   bool is_inventing() const;
   bool is_kept_back(const exchange::AttemptRecord& entry) const;

@@ -116,6 +116,9 @@ class Upstream {
       if (fd < 0) return;
       const int on = 1;
       setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+      // Else answers that nobody reads are copied into the kernel by gigabytes, and this is what all others wait for.
+      const int unsent_bytes = 128 * 1024;
+      setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes, sizeof(unsent_bytes));
       connections_[fd] = std::make_unique<Connection>();
       watch(fd, EPOLLIN, EPOLL_CTL_ADD);
     }

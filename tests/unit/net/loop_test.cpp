@@ -1,5 +1,6 @@
 #include "proxy/net/loop.hpp"
 
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -176,6 +177,32 @@ TEST_SUITE("net") {
     rig.pass(3h);
     CHECK(story == "soon late ");
     CHECK(soon.fired == rig.loop.now());
+  }
+
+  TEST_CASE("a crowd of timers that are due at once does not keep mail and connections waiting") {
+    struct Counting final : LazyTimer {
+      void on_due(TimePoint) override { ++*fired; }
+      int* fired = nullptr;
+    };
+    int fired = 0;
+    std::vector<Counting> crowd(100);
+    LoopRig rig;
+    for (Counting& one : crowd) {
+      one.fired = &fired;
+      one.set(rig.loop.wheel, rig.loop.refresh() - 1s);
+    }
+    int seen = 0;
+    std::function<void()> look = [&] {
+      if (seen == 0) seen = fired;
+      if (fired == 100) return rig.loop.stop();
+      rig.move_clock(1ms);
+      rig.loop.post(look);
+    };
+    rig.loop.post(look);
+    rig.loop.run();
+    CHECK(fired == 100);
+    CHECK(seen > 0);
+    CHECK(seen < 10);
   }
 
   TEST_CASE("the wall clock follows the loop's own between two looks at it, and the date changes with the second") {

@@ -132,6 +132,27 @@ TEST_SUITE("net") {
     for (const int fd : all) CHECK(bound_address(fd).text == chosen);
   }
 
+  TEST_CASE(
+      "the kernel takes little for a peer that does not read, from the side that accepts and the one that connects") {
+    std::string error;
+    const Descriptors listening{open_listeners(*parse_address("127.0.0.1:0"), 1, error)};
+    REQUIRE(listening.size() == 1);
+    const SocketAddress address = bound_address(listening.front());
+    const int connecting = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    set_stream_options(connecting, address);
+    REQUIRE(::connect(connecting, reinterpret_cast<const sockaddr*>(&address.storage), address.size) == 0);
+    const Descriptors ends{{connecting, ::accept(listening.front(), nullptr, nullptr)}};
+    const std::string piece(64 * 1024, 'x');
+    for (const int end : ends) {
+      std::size_t taken = 0;
+      for (ssize_t sent = 0; sent >= 0; taken += static_cast<std::size_t>(std::max<ssize_t>(sent, 0))) {
+        sent = ::send(end, piece.data(), piece.size(), MSG_DONTWAIT);
+      }
+      CHECK(taken >= 128 * 1024);
+      CHECK(taken <= 512 * 1024);  // what the peer's kernel has room for, too
+    }
+  }
+
   TEST_CASE("an address that others listen on is refused, though they share it among themselves") {
     std::string error;
     const Descriptors ours{open_listeners(*parse_address("127.0.0.1:0"), 2, error)};

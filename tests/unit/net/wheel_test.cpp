@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -65,7 +66,10 @@ class Model {
     // Either somewhere, or to where a loop that sleeps as long as it may would wake up.
     const TimePoint due = wheel_.next_due();
     now_ = due != kNever && rng_.below(2) == 0 ? std::max(now_, due) : now_ + any_distance();
-    wheel_.advance(now_);
+    // In one go, or in small parts, as a loop does that has other things to do between them.
+    const std::uint32_t most = rng_.below(2) == 0 ? UINT32_MAX : 1 + static_cast<std::uint32_t>(rng_.below(3));
+    do wheel_.advance(now_, most);
+    while (wheel_.next_due() <= now_);
     for (Item& item : items_) settle(item);
   }
   void check_next_due() {
@@ -147,6 +151,31 @@ TEST_SUITE("net") {
     CHECK_FALSE(alarm.armed());
     wheel.advance(kOrigin + 1h);
     CHECK(alarm.times == 1);
+  }
+
+  TEST_CASE("of what is due, no more fires than was asked for, and the rest comes before all else") {
+    Wheel wheel{kOrigin};
+    std::string story;
+    std::vector<Alarm> alarms(6);
+    for (std::size_t i = 0; i < alarms.size(); ++i) {
+      alarms[i].then = [&story, i](TimePoint) { story += std::to_string(i); };
+      wheel.arm(alarms[i], i < 4 ? kOrigin + 64ms : kOrigin + 65ms);
+    }
+    wheel.advance(kOrigin + 1s, 0);
+    CHECK(story.empty());
+    wheel.advance(kOrigin + 1s, 3);
+    CHECK(story == "012");
+    CHECK(wheel.next_due() == kOrigin + 64ms);
+    wheel.cancel(alarms[3]);
+    wheel.arm(alarms[0], kOrigin);
+    wheel.advance(kOrigin + 1s, 1);
+    CHECK(story == "0124");
+    CHECK(wheel.next_due() <= kOrigin + 65ms);
+    wheel.advance(kOrigin + 1s, 2);
+    CHECK(story == "012450");
+    CHECK(wheel.next_due() == kNever);
+    wheel.advance(kOrigin + 1s, 1);
+    CHECK(story == "012450");
   }
 
   TEST_CASE("a time between two ticks waits for the second") {
