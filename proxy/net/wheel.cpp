@@ -92,15 +92,17 @@ bool Wheel::fire(TimePoint now, std::uint32_t& most) {
   return true;
 }
 
-void Wheel::advance(TimePoint now, std::uint32_t most) {
+bool Wheel::advance(TimePoint now, std::uint32_t most) {
   const std::int64_t since = time_left(origin_, now).count();
   const std::uint64_t target = since <= 0 ? 0 : static_cast<std::uint64_t>(since / kTickNs);
   // The present tick first: something of it may be left.
-  while (fire(now, most) && tick_ < target) {
+  while (fire(now, most)) {
+    if (tick_ >= target) return true;
     // Ticks at which nothing can happen are jumped over, so that a long sleep costs no more than a short one.
     tick_ = std::min(next_tick(), target);
     if ((tick_ & (kSlots - 1)) == 0) cascade(1);
   }
+  return false;
 }
 
 /// When the next occupied slot comes round, be it to fire or to be spread over lower levels: the present tick while

@@ -60,8 +60,8 @@ class Wheel {
   void arm(WheelEntry& entry, TimePoint at) noexcept;
   void cancel(WheelEntry& entry) noexcept { entry.unlink(); }
 
-  /// Fires what is due at `now`, `most` entries of it; what is left comes first the next time.
-  void advance(TimePoint now, std::uint32_t most = UINT32_MAX);
+  /// Fires what is due at `now`, `most` entries of it; what is left comes first the next time. Whether nothing is.
+  bool advance(TimePoint now, std::uint32_t most = UINT32_MAX);
 
   /// A time at or before the earliest entry's, a passed one while something due is left; kNever when none is armed.
   TimePoint next_due() const noexcept;
