@@ -115,6 +115,7 @@ void Account::spread(Nanos until) {
     if (!reading_.probing) {
       second.held_ns += static_cast<double>(reading_.in_flight) * static_cast<double>((end - read_at_).count());
       second.counted += end - read_at_;
+      second.least_limit = std::min(second.least_limit, static_cast<double>(reading_.limit));
     }
     read_at_ = end;
   }
@@ -171,6 +172,15 @@ double Account::seconds_to_baseline(Span span, Nanos wanted) const {
     return true;
   });
   return after;
+}
+
+double Account::least_limit(Span span) const {
+  double least = std::numeric_limits<double>::infinity();
+  each_second(span, [&](double, const Second& second) {
+    least = std::min(least, second.least_limit);
+    return false;
+  });
+  return least;
 }
 
 std::uint32_t Account::limit_at(Nanos at) const {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -67,6 +68,8 @@ class Account {
   double seconds_to_in_flight(Span span, double wanted) const;
   /// After how many seconds from `span.from` on the baseline was at least `wanted`, at the end of that second.
   double seconds_to_baseline(Span span, Nanos wanted) const;
+  /// The least that the limit was outside probes.
+  double least_limit(Span span) const;
   /// The limit at the end of the second in which `at` lies.
   std::uint32_t limit_at(Nanos at) const;
 
@@ -75,8 +78,9 @@ class Account {
 
  private:
   struct Second {
-    double held_ns = 0;  // places times time
-    Nanos counted{0};    // without probes
+    double held_ns = 0;                                            // places times time
+    Nanos counted{0};                                              // without probes
+    double least_limit = std::numeric_limits<double>::infinity();  // nor here
     LimitReading last;
 
     /// Absent where hardly anything of it is not a probe.
