@@ -66,7 +66,7 @@ Exchange::Exchange(const Plan& plan, const RequestFacts& facts, WorkerLocal& loc
       body_complete_(facts.body_complete),
       body_fits_replay_(facts.body_fits_replay),
       meets_chaos_(facts.chaos && plan.chaos.state != nullptr) {
-  if (facts.cache && plan.cache.state != nullptr) cache_.emplace(*facts.cache, facts.fields, facts.ticket);
+  if (facts.cache && plan.cache.state != nullptr) cache_.emplace(*facts.cache, facts.ticket);
   record_request(timeline_, TimePoint{}, facts);
   timeline_.policy_key = plan.policy_key;
   timeline_.policy_id = plan.policy_id;

@@ -118,11 +118,9 @@ class Exchange {
 
   /// What the request has to do with the policy's cache.
   struct CacheUse {
-    CacheUse(const CacheFacts& question, HeaderView request_fields, const Ticket& ticket) noexcept
-        : facts(question), fields(request_fields), waiter(ticket) {}
+    CacheUse(const CacheFacts& question, const Ticket& ticket) noexcept : facts(question), waiter(ticket) {}
 
-    CacheFacts facts;   // views are good until RequestReady has been taken
-    HeaderView fields;  // likewise
+    CacheFacts facts;  // views are good until RequestReady has been taken
     policy::CacheWaiter waiter;
     TimePoint since{};  // of a wait
     policy::CacheFill fill;

@@ -23,7 +23,7 @@ void Exchange::look_up() {
 policy::CacheRequest Exchange::cache_request() const noexcept {
   return {.method = timeline_.text(timeline_.method),
           .key = cache_->facts.key,
-          .fields = cache_->fields,
+          .fields = cache_->facts.fields,
           .demand = *cache_->facts.demand};
 }
 

@@ -20,6 +20,7 @@ namespace outrigger::exchange {
 struct CacheFacts {
   std::string_view key;               // which resource it is about
   std::optional<CacheDemand> demand;  // nullopt: it takes no part, but may change what is stored
+  HeaderView fields = {};             // those that an upstream is asked with, on which its answer may depend
 };
 
 struct RequestFacts {

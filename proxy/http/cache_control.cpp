@@ -168,6 +168,14 @@ CacheTerms read_terms(const CachingFields& found, std::int64_t wall_seconds, Nan
   return terms;
 }
 
+/// Of which nothing is known when a cache is asked, since each attempt has its own.
+bool differs_by_attempt(std::string_view name) noexcept {
+  constexpr FieldSet kDeadlines{FieldId::x_request_timeout, FieldId::grpc_timeout,
+                                FieldId::x_envoy_expected_rq_timeout_ms};
+  return kDeadlines.has(identify_field(name)) || iequals(name, "X-Outrigger-Attempt") ||
+         iequals(name, "X-Outrigger-Hedge") || iequals(name, "X-Outrigger-Mirror");
+}
+
 /// The names in Vary; false where no later request could be told to match them.
 bool read_vary(HeaderView fields, BoundedVec<std::string_view, kMaxVaryNames>& names) noexcept {
   for (const Field& field : fields) {
@@ -176,7 +184,7 @@ bool read_vary(HeaderView fields, BoundedVec<std::string_view, kMaxVaryNames>& n
     while (!list.empty()) {
       const std::string_view name = next_element(list);
       if (name.empty()) continue;
-      if (name == "*" || !all(kToken, name) || !names.try_push_back(name)) return false;
+      if (name == "*" || differs_by_attempt(name) || !all(kToken, name) || !names.try_push_back(name)) return false;
     }
   }
   return true;

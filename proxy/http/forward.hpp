@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "proxy/base/buffer.hpp"
 #include "proxy/base/time.hpp"
@@ -51,6 +52,10 @@ struct RequestForward {
 /// Appends the part of the request head that all attempts share. Where the client sent no Host and none is given, an
 /// empty one goes out.
 void write_request_head(const RequestHead& head, const RequestForward& how, Buffer& out);
+
+/// The fields of a head that `write_request_head` has written, as views of it, in place of what is in `out`. No
+/// allocation once `out` is warm.
+void read_written_fields(std::string_view head, std::vector<Field>& out);
 
 struct AttemptTail {
   std::uint32_t attempt = 1;  // 1 = first

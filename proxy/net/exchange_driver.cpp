@@ -52,6 +52,10 @@ void ExchangeDriver::begin(Downstream& downstream, Ref<View> view, const Request
   exchange::RequestFacts facts = request.facts;
   facts.ticket = ticket();
   facts.body_complete = request.body_complete;
+  if (facts.cache && facts.cache->demand) {
+    http::read_written_fields(head_.view(), edge_.loop.asked_fields);
+    facts.cache->fields = edge_.loop.asked_fields;
+  }
   exchange_.emplace(route_->plan, facts, edge_.loop.local, timeline_);
   telemetry::begin(*row_->policy);
   if (has_body_) {

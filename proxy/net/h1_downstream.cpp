@@ -256,6 +256,11 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
   const Priority priority = priority_of(fields, plan.priority);
   const TlsSession* const tls = transport_->tls();
   const std::string_view upgrade = http::upgrade_of(head, plan.upgrade);
+  const bool trusted = info_.local || listener().trusted_hops > 0;
+  const std::string_view own_scheme = tls != nullptr ? "https" : "http";
+  // As the upstream is told, which may answer `http` with the way to `https`.
+  const std::string_view scheme =
+      trusted ? fields.find(http::FieldId::x_forwarded_proto).value_or(own_scheme) : own_scheme;
   const http::RequestForward forward{.instance = snapshot.instance,
                                      .path = http::rewritten(plan.rewrite, target->path, loop().rewritten),
                                      .query = target->query,
@@ -263,11 +268,11 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                                      .host = plan.host,
                                      .client_ip = peer_,
                                      .client_certificate = tls != nullptr ? tls->peer() : std::string_view{},
-                                     .scheme = tls != nullptr ? "https" : "http",
+                                     .scheme = own_scheme,
                                      .request_id = request_id(),
                                      .priority = to_string(priority),
                                      .upgrade = upgrade,
-                                     .trusted = info_.local || listener().trusted_hops > 0,
+                                     .trusted = trusted,
                                      .edits = plan.request_edits};
   const std::uint64_t replay = plan.plan.policy->retry ? plan.plan.policy->retry->replay_buffer_bytes
                                                        : policy::RetryConfig{}.replay_buffer_bytes;
@@ -299,7 +304,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                             .priority = priority,
                             .client_ip = client_ip(fields),
                             .fields = fields.view(),
-                            .cache = cache_facts(plan, asked, has_body || !upgrade.empty(), loop().cache_key),
+                            .cache = cache_facts(plan, asked, scheme, has_body || !upgrade.empty(), loop().cache_key),
                             .chaos = meets_chaos(plan, asked),
                             .logged_fields = fields_to_log(fields),
                             .wall_start_us = loop().wall_us()},

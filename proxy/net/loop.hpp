@@ -16,6 +16,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "proxy/base/buffer.hpp"
 #include "proxy/exchange/plan.hpp"
@@ -65,12 +66,13 @@ class Loop {
   Poller poller;
   Wheel wheel;
   http::HeadParser parser;
-  Buffer out;         // a message being written; empty between events
-  Buffer target;      // a path being normalised
-  Buffer rewritten;   // the path that a route sends instead
-  Buffer shown_path;  // a path with its query, where queries are logged
-  Buffer cache_key;   // of the request that is beginning
-  Buffer text;        // what a request shows of itself in logs and debug headers
+  Buffer out;                       // a message being written; empty between events
+  Buffer target;                    // a path being normalised
+  Buffer rewritten;                 // the path that a route sends instead
+  Buffer shown_path;                // a path with its query, where queries are logged
+  Buffer cache_key;                 // of the request that is beginning
+  std::vector<Field> asked_fields;  // that it is asked with upstream
+  Buffer text;                      // what a request shows of itself in logs and debug headers
   exchange::WorkerLocal local;
   BufferAccount& account;
   telemetry::WorkerRow& row;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 
 #include "proxy/base/buffer.hpp"
 #include "proxy/config/snapshot.hpp"
@@ -16,10 +17,10 @@
 
 namespace outrigger::net {
 
-/// nullopt where the policy has no cache. `asked.host` is the authority that the client meant. The key is written into
-/// `key`, and is good until that is written again.
+/// nullopt where the policy has no cache. `scheme` and `asked.host` are those that the client meant. The key is written
+/// into `key`, and is good until that is written again. What an upstream is asked with is not known yet.
 std::optional<exchange::CacheFacts> cache_facts(const config::RoutePlan& plan, const http::RouteQuery& asked,
-                                                bool has_body, Buffer& key);
+                                                std::string_view scheme, bool has_body, Buffer& key);
 
 inline bool meets_chaos(const config::RoutePlan& plan, const http::RouteQuery& asked) noexcept {
   return plan.chaos_match != nullptr && plan.chaos_match->find(asked).has_value();

@@ -66,7 +66,7 @@ constexpr bool same_structure(const CacheConfig&, const CacheConfig&) noexcept {
 struct CacheRequest {
   std::string_view method;
   std::string_view key;  // http::write_cache_key
-  HeaderView fields;     // as the client sent them
+  HeaderView fields;     // those that the upstream is asked with
   CacheDemand demand;
 };
 

@@ -20,6 +20,51 @@ class Caching(EndToEnd):
         self.becomes(lambda: rig.metric("cache_lookups_total", policy="t.Op", result=result), count)
 
 
+def named_back(*names):
+    """Says which of those fields it was asked with, and that its answer depends on them."""
+    return lambda request: answer(Vary=", ".join(names), body=repr([request.get(name) for name in names]).encode())
+
+
+class Told(Caching):
+    """Answers are told apart by what the upstream was asked with, not by what the client sent."""
+
+    def test_a_client_cannot_have_a_variant_stored_for_a_value_that_the_upstream_never_saw(self):
+        for cache in ({}, {"vary": ["X-Tenant"]}):
+            with self.subTest(cache):
+                rig = self.cached(named_back("X-Tenant"), cache)
+                hidden = rig.fetch("GET", "/", [("Connection", "X-Tenant"), ("X-Tenant", "victim")])
+                self.assertEqual(hidden.body, b"[None]")
+                self.assertEqual(rig.fetch("GET", "/", [("X-Tenant", "victim")]).body, b"['victim']")
+                self.assertEqual(rig.fetch("GET", "/", [("X-Tenant", "victim")]).body, b"['victim']")
+                self.assertEqual(rig.fetch().body, b"[None]")
+                self.assertEqual(len(rig.up.heads), 2)
+
+    def test_fields_that_the_proxy_writes_tell_answers_apart(self):
+        rig = self.rig(named_back("X-Forwarded-Proto", "X-Forwarded-For"), policy={"cache": {}},
+                       listener={"trusted_hops": 1})
+        asked = [("https", "10.0.0.1"), ("http", "10.0.0.1"), ("https", "10.0.0.2")]
+        for _ in range(2):
+            for proto, address in asked:
+                fields = [("X-Forwarded-Proto", proto), ("X-Forwarded-For", address)]
+                self.assertIn(proto, rig.fetch("GET", "/", fields).body.decode())
+                self.assertIn(address, rig.fetch("GET", "/", fields).body.decode())
+        self.assertEqual(len(rig.up.heads), 3)
+
+    def test_the_way_to_https_is_not_shown_to_those_who_came_by_it(self):
+        def script(request):
+            secure = request.get("X-Forwarded-Proto") == "https"
+            return answer(body=b"secure") if secure else Answer(status=301, headers=[("Location", "https://rig.test/")])
+        rig = self.rig(script, policy={"cache": {"statuses": [200, 301]}}, listener={"trusted_hops": 1})
+        self.assertEqual(rig.fetch("GET", "/", [("X-Forwarded-Proto", "http")]).status, 301)
+        self.assertEqual(rig.fetch("GET", "/", [("X-Forwarded-Proto", "https")]).body, b"secure")
+
+    def test_what_differs_from_attempt_to_attempt_is_not_stored(self):
+        rig = self.cached(named_back("X-Outrigger-Attempt"))
+        rig.fetch()
+        rig.fetch()
+        self.assertEqual(len(rig.up.heads), 2)
+
+
 class Stored(Caching):
     def test_the_second_request_is_answered_from_memory(self):
         rig = self.cached(lambda _request: answer(X_Made="once"))

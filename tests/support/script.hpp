@@ -451,7 +451,7 @@ class Script {
   policy::CacheAnswer ask_cache(Nanos when, policy::CacheWaiter* waiter = nullptr) {
     const policy::CacheRequest request{.method = given_.facts.method,
                                        .key = given_.facts.cache->key,
-                                       .fields = given_.facts.fields,
+                                       .fields = given_.facts.cache->fields,
                                        .demand = *given_.facts.cache->demand};
     return cache_->lookup(*given_.cache_config, request, waiter, kStart + when);
   }

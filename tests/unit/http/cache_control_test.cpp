@@ -131,6 +131,11 @@ TEST_SUITE("http") {
     CHECK_FALSE(terms_of({{"Vary", "Accept"}, {"Vary", "*"}}).storable);
     CHECK_FALSE(terms_of({{"Vary", "not a name"}}).storable);
     CHECK(terms("foo=\"no-store, private\", public").storable);
+    for (const char* own : {"X-Outrigger-Attempt", "x-outrigger-hedge", "X-Outrigger-Mirror", "X-Request-Timeout",
+                            "Grpc-Timeout", "X-Envoy-Expected-Rq-Timeout-Ms"}) {
+      CAPTURE(own);  // which differs from attempt to attempt
+      CHECK_FALSE(terms_of({{"Vary", own}}).storable);
+    }
     CHECK(terms_of({{"Vary", ""}}).storable);
   }
 

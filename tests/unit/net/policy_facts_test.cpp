@@ -22,12 +22,13 @@ struct Asked {
   std::vector<Field> fields;
   http::RouteQuery query{
       .listener = "in", .host = "Shop.Test:80", .path = "/a", .query = "?b=1", .method = "GET", .fields = {}};
+  std::string_view scheme = "http";
   Buffer key;
 
   Asked() { plan.plan.cache.config = &cache; }
   std::optional<exchange::CacheFacts> facts(bool has_body = false) {
     query.fields = fields;
-    return cache_facts(plan, query, has_body, key);
+    return cache_facts(plan, query, scheme, has_body, key);
   }
   bool takes_part(std::string_view method, bool has_body = false) {
     query.method = method;
@@ -55,6 +56,8 @@ TEST_SUITE("net") {
     asked.query.path = "/c";
     asked.query.query = "";
     CHECK(asked.facts()->key == "http://shop.test/c");
+    asked.scheme = "https";
+    CHECK(asked.facts()->key == "https://shop.test:80/c");
   }
 
   TEST_CASE("only the cache's methods take part, without a body; the others have a key all the same") {
