@@ -163,7 +163,7 @@ void Exchange::take(const RequestSent& fact) {
   attempt->state = State::awaiting;
   attempt->sent = now_;
   attempt->wholly_sent = true;
-  const Nanos limit = retry().timeout_per_attempt;
+  const Nanos limit = configured_retry().timeout_per_attempt;
   if (limit.count() != 0) attempt->expires = saturating_add(now_, limit - record(*attempt).injected_delay);
 }
 
@@ -219,6 +219,7 @@ void Exchange::take(const HeldState& state) {
   }
   if (held_ != state.id) return;
   held_.reset();
+  held_is_final_ = false;
   attempts_[index(state.id)].slot.release();
   note_failure(attempts_[index(state.id)], Reason::closed_early);
   timeline_.decide(since_start(), Part::edge, Reason::closed_early, static_cast<std::uint8_t>(index(state.id)));
@@ -272,6 +273,7 @@ void Exchange::take(const Tick&) {
   if (replied_) return;
   if (now_ >= max_duration_at_) {
     if (committed_) return cut(Reason::max_duration, 'P');
+    if (held_) return relay_kept_at_last();
     const char stage = waits_for_cache_ ? '4' : '8';
     abort_all(Reason::max_duration);
     return reply({.why = Reason::max_duration, .who = 'P', .stage = stage});
@@ -328,6 +330,7 @@ void Exchange::relay(Attempt& attempt) {
       entry.outcome == Outcome::retryable || (entry.outcome != Outcome::success && entry.status >= 500);
   const Ending ending{.why = policy::request_reason(entry.status), .exhausted = failure};
   if (fall_back(ending, &attempt)) return;
+  timeline_.relayed = static_cast<std::uint8_t>(index(attempt.id));
   if (held_ != attempt.id) drop_held();
   held_.reset();
   keep_or_give_up(attempt);
@@ -383,7 +386,19 @@ void Exchange::give_up() {
   reply({.why = why, .who = ours ? 'P' : 'U', .stage = '8', .exhausted = launched_ != 0});
 }
 
-/// A kept answer is sent though the deadline has passed; what of it is still unread gets a little time.
+/// The whole request has had its time. An upstream's answer that is kept is still better than one of our own.
+void Exchange::relay_kept_at_last() {
+  stop_waiting();
+  for (Attempt& attempt : attempts_) {
+    if (is_running(attempt)) abort(attempt, Reason::max_duration);
+  }
+  if (!timeline_.stop_reason && !original_) timeline_.stop_reason = Reason::deadline_insufficient;
+  max_duration_at_ = kNever;
+  allow_for_unread();
+  relay(attempts_[index(*held_)]);
+}
+
+/// A kept answer is sent though its time is over; what of it is still unread gets a little more.
 void Exchange::allow_for_unread() noexcept {
   unread_until_ = saturating_add(now_, kUnreadAfterDeadline);
   if (now_ >= deadline_.client) deadline_.client = kNever;
@@ -514,6 +529,17 @@ std::size_t Exchange::running() const noexcept {
 }
 
 void Exchange::abort_all(Reason why) {
+  stop_waiting();
+  drop_held();
+  for (Attempt& attempt : attempts_) {
+    if (is_running(attempt) || attempt.state == State::relaying) abort(attempt, why);
+    attempt.state = State::ended;
+    attempt.slot.release();
+  }
+}
+
+/// Nothing more is begun, and nothing is waited for.
+void Exchange::stop_waiting() {
   over_ = true;
   retry_at_ = hedge_at_ = kNever;
   if (admission_.waiting() || waits_for_slot()) {
@@ -525,12 +551,6 @@ void Exchange::abort_all(Reason why) {
     request_circuits_.clear();
   }
   end_cache_wait();
-  drop_held();
-  for (Attempt& attempt : attempts_) {
-    if (is_running(attempt) || attempt.state == State::relaying) abort(attempt, why);
-    attempt.state = State::ended;
-    attempt.slot.release();
-  }
 }
 
 /// Records how an attempt ended, once, and gives back what it held. A held response was settled at its head.

@@ -103,6 +103,7 @@ class Exchange {
     bool invented = false;        // its answer was made up on purpose: the edge knows nothing of it
     bool refused = false;         // its answer is a refusal by the upstream's own sidecar
     bool judged = false;          // its endpoint has been told how it ended
+    Fault fault = Fault::none;    // what is to befall it once its delay is over
     policy::EndpointPermit slot;  // for as long as it has a connection
     Clearance held;
   };
@@ -176,6 +177,8 @@ class Exchange {
   // The attempt loop.
   const policy::RetryConfig& retry() const noexcept;
   const policy::RetryConfig& configured_retry() const noexcept;
+  /// When an answer must have begun.
+  TimePoint latest_end() const noexcept { return std::min(deadline_.at, max_duration_at_); }
   std::optional<Refusal> ask_circuits(AttemptKind kind) const noexcept;
   std::optional<Refusal> ask(const CircuitRef& circuit, const policy::CircuitBreaker& state,
                              AttemptKind kind) const noexcept;
@@ -228,6 +231,7 @@ class Exchange {
   Nanos waited(const Attempt& attempt) const noexcept;
   void expire(Attempt& attempt);
   bool plan_retry(const policy::RetryQuestion& question);
+  void note_would_time_out(Attempt& attempt);
   void note_would_retry(const policy::RetryQuestion& question) noexcept;
   policy::RetryQuestion question_about(policy::Classified result);
   void stop(const Refusal& refusal);
@@ -238,6 +242,7 @@ class Exchange {
   void hold(Attempt& attempt);
   void relay(Attempt& attempt);
   void give_up();
+  void relay_kept_at_last();
   void allow_for_unread() noexcept;
   void refuse(const Refusal& refusal, char stage);
   void respond();
@@ -265,6 +270,7 @@ class Exchange {
   // The attempt table.
   Attempt* find(AttemptId id) noexcept;
   void abort_all(Reason why);
+  void stop_waiting();
   void abort_others(const Attempt& winner);
   void abort(Attempt& attempt, Reason why);
   void drop_held();
@@ -327,6 +333,7 @@ class Exchange {
   std::optional<policy::EndpointId> previous_endpoint_;
   std::optional<AttemptId> held_;
   bool held_is_final_ = false;                  // nothing but a success of those still running is better
+  bool would_have_retried_ = false;             // after a time limit that only observes
   std::optional<Failure> last_failure_;         // of the attempt launched last
   Exposure exposure_ = Exposure::nothing_sent;  // of the request, by any attempt
   std::optional<Ending> original_;              // what is sent if the fallback's upstream does no better

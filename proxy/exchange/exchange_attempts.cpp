@@ -321,7 +321,7 @@ void Exchange::arm_hedge() noexcept {
 std::optional<Refusal> Exchange::why_no_hedge() const noexcept {
   if (has_body_ && (!body_complete_ || body_overflowed_))
     return Refusal{Reason::body_not_replayable, Part::hedge, {}, {}};
-  if (time_left(now_, deadline_.at) <= plan_.policy->deadline.min_remaining) {
+  if (time_left(now_, latest_end()) <= plan_.policy->deadline.min_remaining) {
     return Refusal{Reason::deadline_insufficient, Part::hedge, {}, {}};
   }
   return std::nullopt;
@@ -377,7 +377,7 @@ std::optional<Refusal> Exchange::why_no_retry_now() const noexcept {
   if (has_body_ && body_overflowed_ && exposure_ != Exposure::nothing_sent) {
     return Refusal{Reason::body_not_replayable, Part::retry, {}, {}};
   }
-  if (time_left(now_, deadline_.at) <= plan_.policy->deadline.min_remaining) {
+  if (time_left(now_, latest_end()) <= plan_.policy->deadline.min_remaining) {
     return Refusal{Reason::deadline_insufficient, Part::retry, {}, {}};
   }
   return std::nullopt;
@@ -443,7 +443,7 @@ void Exchange::meet_chaos(Attempt& attempt) {
   if (roll.acts() && plan_.observes) would({Reason::chaos, Part::chaos, {}, {}});
   if (!roll.acts() || plan_.observes) return start(attempt);
   AttemptRecord& entry = record(attempt);
-  if (roll.abort) entry.fault = fault_of(roll.abort->kind);
+  if (roll.abort) attempt.fault = fault_of(roll.abort->kind);
   if (!roll.delay) return suffer(attempt);
   entry.injected_delay = *roll.delay;
   attempt.state = State::delayed;
@@ -454,7 +454,8 @@ void Exchange::meet_chaos(Attempt& attempt) {
 
 /// What follows the delay: the fault, or the attempt after all.
 void Exchange::suffer(Attempt& attempt) {
-  switch (record(attempt).fault) {
+  record(attempt).fault = attempt.fault;
+  switch (attempt.fault) {
     case Fault::status:
       attempt.invented = true;
       attempt.state = State::awaiting;
@@ -520,8 +521,10 @@ void Exchange::switched(Attempt& attempt) {
 }
 
 void Exchange::win(Attempt& attempt, Classified result) {
-  if (result.result.outcome == Outcome::non_retryable) timeline_.stop_reason = Reason::non_retryable;
-  if (result.result.outcome == Outcome::retryable) stop({Reason::non_retryable, Part::hedge, {}, {}});
+  const Outcome outcome = result.result.outcome;
+  // The first head of any kind is to win: that commits.
+  if (outcome == Outcome::retryable) stop({Reason::response_committed, Part::hedge, {}, {}});
+  if (outcome == Outcome::non_retryable || outcome == Outcome::abort) timeline_.stop_reason = Reason::non_retryable;
   relay(attempt);
 }
 
@@ -567,6 +570,7 @@ void Exchange::expire(Attempt& attempt) {
   if (attempt.state == State::delayed && now_ - attempt.started >= record(attempt).injected_delay) {
     return suffer(attempt);
   }
+  if (plan_.observes && attempt.state == State::awaiting) return note_would_time_out(attempt);
   const bool connecting = attempt.state == State::connecting;
   const Reason why = connecting ? Reason::connect_timeout : Reason::attempt_timeout;
   if (at_edge(attempt)) order(AbortAttempt{attempt.id, why});
@@ -593,12 +597,12 @@ policy::RetryQuestion Exchange::question_about(Classified result) {
           .retry_after = retry_after,
           .server_delay = server_delay,
           .min_remaining = plan_.policy->deadline.min_remaining,
-          .deadline = deadline_.at};
+          .deadline = latest_end()};
 }
 
 /// Schedules the next attempt, or records why there is none.
 bool Exchange::plan_retry(const policy::RetryQuestion& question) {
-  if (plan_.observes && plan_.policy->retry) note_would_retry(question);
+  if (plan_.observes && plan_.policy->retry && !would_have_retried_) note_would_retry(question);
   if (const auto why = policy::why_no_retry(retry(), question, now_)) {
     stop({*why, Part::retry, {}, {}});
     return false;
@@ -614,6 +618,14 @@ bool Exchange::plan_retry(const policy::RetryQuestion& question) {
   }
   retry_at_ = saturating_add(now_, question.delay);
   return true;
+}
+
+/// A policy that only observes lets an attempt run on.
+void Exchange::note_would_time_out(Attempt& attempt) {
+  attempt.expires = kNever;
+  would({Reason::attempt_timeout, Part::retry, {}, {}});
+  note_would_retry(question_about(classify(Reason::attempt_timeout)));
+  would_have_retried_ = true;
 }
 
 void Exchange::note_would_retry(const policy::RetryQuestion& question) noexcept {

@@ -78,7 +78,7 @@ bool Exchange::fall_back_to_upstream(const Ending& ending, Attempt* answer) {
                                        .exposure = exposure_,
                                        .body_replayable = !has_body_ || !body_overflowed_};
   std::optional<Reason> why_not = policy::why_not_resendable(configured_retry(), question);
-  if (time_left(now_, deadline_.at) <= plan_.policy->deadline.min_remaining) why_not = Reason::deadline_insufficient;
+  if (time_left(now_, latest_end()) <= plan_.policy->deadline.min_remaining) why_not = Reason::deadline_insufficient;
   if (plan_.observes) {
     would({why_not.value_or(Reason::fallback), Part::fallback, {}, {}});
     return false;

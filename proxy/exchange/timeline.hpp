@@ -163,6 +163,7 @@ struct TimelineScalars {
   char stage = 'a';  // in which stage, one hex digit
   bool truncated = false;
   std::uint8_t hedges_suppressed = 0;
+  std::uint8_t relayed = kNoAttempt;  // the attempt whose answer the client got
   CacheShown cache = CacheShown::none;
   TextRef fallback;  // the reason that a fallback answered for, as the client was told; empty: none did
 };

@@ -60,11 +60,10 @@ void record_waits(const exchange::Waits& waits, PolicyRow& policy) noexcept {
 // ---- attempts ---------------------------------------------------------------------------------
 
 /// What became of a hedge that was launched: its answer was sent to the client, another one's was, or it was no good.
-HedgeResult result_of(const AttemptRecord& hedge, const Timeline& timeline) noexcept {
+HedgeResult result_of(const AttemptRecord& hedge, bool relayed) noexcept {
   if (hedge.reason == Reason::hedge_lost) return HedgeResult::lost;
   const bool failed = hedge.outcome == policy::Outcome::retryable;
-  const bool sent_on = hedge.status != 0 && hedge.status == timeline.status && !failed;
-  return sent_on || hedge.outcome == policy::Outcome::success ? HedgeResult::won : HedgeResult::failed;
+  return (relayed && !failed) || hedge.outcome == policy::Outcome::success ? HedgeResult::won : HedgeResult::failed;
 }
 
 void record_faults(const AttemptRecord& attempt, ChaosRow& chaos) noexcept {
@@ -83,7 +82,9 @@ void record_attempts(const Timeline& timeline, const RouteRows& rows) noexcept {
     if (budget != nullptr && attempt.budget_asked) budget->decisions[at(attempt.kind)][attempt.budget_allowed].add();
     // One that found its connection dead is the same hedge as the one that took its place.
     if (rows.hedges != nullptr && attempt.hedge != 0 && attempt.reason != Reason::reconnect) {
-      rows.hedges->results[at(result_of(attempt, timeline))].add();
+      const bool relayed =
+          timeline.relayed < timeline.attempts.size() && &timeline.attempts[timeline.relayed] == &attempt;
+      rows.hedges->results[at(result_of(attempt, relayed))].add();
     }
   }
   if (rows.hedges != nullptr && timeline.hedges_suppressed != 0) {

@@ -52,11 +52,14 @@ TEST_SUITE("exchange") {
     s.finish(102ms);
   }
 
-  TEST_CASE("a delay beyond the attempt's time limit is a timeout without the edge") {
-    Script s{retrying(1).attempt_timeout(100ms).chaos(delay_of(500ms))};
+  TEST_CASE("a delay beyond the attempt's time limit is a timeout without the edge, and nothing else has befallen it") {
+    policy::ChaosConfig both = abort_with(Kind::status);
+    both.delay = delay_of(500ms).delay;
+    Script s{retrying(1).attempt_timeout(100ms).chaos(both)};
     s.at(0ms, ready(), "");
     s.at(100ms, tick(), "reply 504 attempt_timeout");
     s.finish(102ms);
+    CHECK(s.timeline().attempts[0].fault == exchange::Fault::none);
   }
 
   TEST_CASE("a client that leaves during a delay ends it, and nothing is said to the edge about the attempt") {

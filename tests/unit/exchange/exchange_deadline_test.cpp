@@ -153,6 +153,40 @@ TEST_SUITE("exchange") {
     after.ends("200 timeout max_duration P9 1000");
   }
 
+  TEST_CASE("no back-off is begun that max_duration would end") {
+    for (const Nanos most : {125ms, 126ms}) {
+      CAPTURE(most.count());
+      Script s{retrying(2).overall(0ms).max_duration(most)};
+      s.begin();
+      if (most == 125ms) {
+        s.at(20ms, head(0, 503), "relay 0");
+      } else {
+        s.at(20ms, head(0, 503), "hold 0");
+        s.at(120ms, tick(), "start 1 retry e1");
+        s.send(120ms, 1);
+        s.at(120ms, head(1, 200), "drop 0, relay 1");
+      }
+      s.finish(120ms);
+      CHECK(s.stop_reason() == (most == 125ms ? std::optional{Reason::deadline_insufficient} : std::nullopt));
+    }
+  }
+
+  TEST_CASE("at max_duration an answer that was kept is relayed, and has five seconds for what is unread of it") {
+    Script s{retrying(2).overall(0ms).max_duration(1s)};
+    s.begin();
+    s.at(20ms, head(0, 503), "hold 0");
+    s.at(120ms, tick(), "start 1 retry e1");
+    s.send(120ms, 1);
+    s.at(1s, tick(), "abort 1, relay 0 no-retry");
+    s.wakeup_is(6s);
+    SUBCASE("which is enough") {
+      s.finish(5999ms);
+      s.attempts_are("1 primary retryable http_503 @0+20, 2 retry abort max_duration @120+880");
+      s.ends("503 upstream_error http_5xx -a 5999 stop deadline_insufficient");
+    }
+    SUBCASE("or not") { s.at(6s, tick(), "abort 0, close"); }
+  }
+
   TEST_CASE("an endpoint that does not answer the connection is left after connect_timeout") {
     Script s{retrying(2).connect_timeout(250ms)};
     s.at(0ms, ready(), "start 0 primary e0");

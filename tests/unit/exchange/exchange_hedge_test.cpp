@@ -123,6 +123,37 @@ TEST_SUITE("exchange") {
     }
   }
 
+  TEST_CASE("a 4xx that waited and dies decides nothing any more") {
+    Given put = Given{retrying(2)}.hedge(50ms, 1).hedge_method("PUT");
+    put.facts.method = "PUT";
+    SUBCASE("the other's answer is relayed, or tried again as if there had been no other") {
+      Script script{put};
+      script.begin();
+      script.at(50ms, tick(), "start 1 hedge e1");
+      script.send(50ms, 1);
+      script.at(60ms, head(1, 404), "hold 1");
+      script.at(70ms, lost(1), "");
+      script.at(80ms, head(0, 503), "hold 0");
+      script.at(180ms, tick(), "start 2 retry e0");
+      script.send(180ms, 2);
+      script.at(190ms, head(2, 200), "drop 0, relay 2");
+      script.finish(200ms);
+      CHECK(script.stop_reason() == std::nullopt);
+    }
+    SUBCASE("where nothing may follow") {
+      put.facts.idempotent = false;
+      Script script{put};
+      script.begin();
+      script.at(50ms, tick(), "start 1 hedge e1 recent");
+      script.send(50ms, 1);
+      script.at(60ms, head(1, 404), "hold 1");
+      script.at(70ms, lost(1), "");
+      script.at(80ms, head(0, 503), "relay 0 no-retry");
+      script.finish(90ms);
+      CHECK(script.stop_reason() == Reason::http_non_idempotent);
+    }
+  }
+
   TEST_CASE("where the first head of any kind is to win, it does") {
     Script script{Given{hedging()}.first_head_wins()};
     script.begin();
@@ -130,6 +161,7 @@ TEST_SUITE("exchange") {
     script.send(50ms, 1);
     script.at(60ms, head(0, 503), "abort 1, relay 0 no-retry");
     script.finish(61ms);
+    CHECK(script.stop_reason() == Reason::response_committed);
   }
 
   TEST_CASE("a method that is not hedged is not, whatever else allows its repetition") {

@@ -207,12 +207,14 @@ TEST_SUITE("exchange") {
   TEST_CASE("no attempt has a time limit of its own, and the request only its overall one") {
     Script s{retrying(3).attempt_timeout(5ms).overall(1s).max_duration(500ms).observes()};
     s.begin();
+    s.wakeup_is(5ms);
+    s.at(5ms, tick(), "");
     s.wakeup_is(1s);
     s.at(600ms, tick(), "");
     s.at(900ms, head(0, 200), "relay 0");
     s.at(5s, tick(), "");
     s.finish(6s);
-    s.decisions_are("");
+    s.decisions_are("5 retry would_attempt_timeout, 5 retry would_retry");
   }
 
   TEST_CASE("the upstream is told the deadline that there is, not an attempt's own limit") {

@@ -166,10 +166,11 @@ TEST_SUITE("telemetry") {
       }
       return result;
     };
-    const auto hedged = [](Outcome outcome, Reason reason, std::uint16_t status) {
+    const auto hedged = [](Outcome outcome, Reason reason, std::uint16_t status, std::uint8_t relayed = 1) {
       SampleTimeline sample = SampleTimeline{}.good_attempt();
       sample.attempt(AttemptKind::hedge, outcome, reason, status);
       sample.get().attempts[1].hedge = 1;
+      sample.get().relayed = relayed;
       return sample;
     };
     CHECK(result_of(hedged(Outcome::success, Reason::success, 200)) == "w");
@@ -177,6 +178,9 @@ TEST_SUITE("telemetry") {
     CHECK(result_of(
               hedged(Outcome::non_retryable, Reason::http_non_retryable_status, 404).ended(Reason::http_4xx, 404)) ==
           "w");
+    CHECK(result_of(
+              hedged(Outcome::non_retryable, Reason::http_non_retryable_status, 404, 0).ended(Reason::http_4xx, 404)) ==
+          "f");
     CHECK(result_of(hedged(Outcome::abort, Reason::hedge_lost, 0)) == "l");
     CHECK(result_of(hedged(Outcome::retryable, Reason::http_503, 503)) == "f");
     CHECK(result_of(hedged(Outcome::retryable, Reason::http_503, 503).ended(Reason::http_5xx, 503)) == "f");
