@@ -172,7 +172,7 @@ std::size_t H1Downstream::take_head(std::span<char> bytes) {
   const http::HeadLimits head_limits{.max_head = limit.max_request_head_bytes, .max_fields = limit.max_headers};
   const auto verdict = loop().parser.parse_request({bytes.data(), bytes.size()}, head_limits, scan_);
   if (verdict.refused()) {
-    refuse_head(verdict.reason);
+    refuse_head(verdict.reason, {bytes.data(), bytes.size()});
     return bytes.size();
   }
   if (!verdict.complete()) {
@@ -497,7 +497,7 @@ void H1Downstream::on_due(TimePoint now) {
     return leave(Reason::client_not_reading);
   }
   if (now >= quiet_due_) return state_ == State::lingering ? linger_on() : close();
-  if (now >= head_due_) return refuse_head(Reason::head_timeout);
+  if (now >= head_due_) return refuse_head(Reason::head_timeout, in_.view());
   if (now >= body_due_) {
     body_due_ = kNever;
     if (tunnel_) {

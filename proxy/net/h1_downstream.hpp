@@ -120,7 +120,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void leave(Reason why);
 
   // Writing.
-  void refuse_head(Reason why);
+  void refuse_head(Reason why, std::string_view received);
   void refuse(Reason why);
   void answer_last_forward();
   exchange::RequestFacts unrouted_facts(bool head_known);

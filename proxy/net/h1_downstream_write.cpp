@@ -241,10 +241,12 @@ void H1Downstream::write_whole(std::uint16_t status, http::FieldList& fields, st
 }
 
 /// Answers a head that is wrong or not whole: nothing of it is known, and what is known of the request before it is not
-/// its own.
-void H1Downstream::refuse_head(Reason why) {
+/// its own. Only whether it is a HEAD matters even so, because whoever sent one reads no body.
+void H1Downstream::refuse_head(Reason why, std::string_view received) {
+  received.remove_prefix(std::min(received.find_first_not_of("\r\n"), received.size()));  // empty lines may come first
   minor_ = 1;
-  answers_head_ = keep_alive_ = body_complete_ = body_wanted_ = shows_timeline_ = false;
+  answers_head_ = received.starts_with("HEAD ");
+  keep_alive_ = body_complete_ = body_wanted_ = shows_timeline_ = false;
   request_id_size_ = 0;
   policy_ = {};
   refuse(why);

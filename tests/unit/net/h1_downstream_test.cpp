@@ -413,6 +413,47 @@ TEST_SUITE("net") {
           "HTTP/1.1 417 Expectation Failed");
   }
 
+  TEST_CASE("a HEAD that is refused has an answer without a body, whatever is wrong with it") {
+    EdgeRig rig{{.listener = ", limits: {max_request_head: 1KiB, max_headers: 10}"}};
+    const std::string many = [] {
+      std::string fields;
+      for (int i = 0; i < 11; ++i) fields += "X: y\r\n";
+      return fields;
+    }();
+    const std::string start = "HEAD / HTTP/1.1\r\nHost: h\r\n";
+    const std::vector<std::vector<std::string>> cases = {
+        {start + "Expect: x\r\n\r\n", "417"},
+        {"HEAD / HTTP/1.1\r\n\r\n", "400"},
+        {"\r\nHEAD / HTTP/1.1\r\n\r\n", "400"},
+        {start + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400"},
+        {start + "Transfer-Encoding: gzip, chunked\r\n\r\n", "501"},
+        {"HEAD / HTTP/2.0\r\n\r\n", "505"},
+        {start + many + "\r\n", "431"},
+        {"HEAD /" + std::string(1024, 'a'), "414"},
+    };
+    for (const auto& each : cases) {
+      CAPTURE(each[0]);
+      const std::string answer = refusal(rig, each[0]);
+      CHECK(answer.starts_with("HTTP/1.1 " + each[1] + " "));
+      CHECK(answer.ends_with("\r\n\r\n"));
+      CHECK(has(answer, "\r\nContent-Length: "));
+    }
+    // Other methods have one, as before.
+    for (const char* method : {"HEADS", "GET", "head"}) {
+      CHECK(refusal(rig, std::string(method) + " / HTTP/1.1\r\n\r\n").ends_with("}\n"));
+    }
+  }
+
+  TEST_CASE("a HEAD whose head does not come in time is told so without a body") {
+    EdgeRig rig;
+    Peer client = rig.client_with("HEAD / HTTP/1.1\r\nHo");
+    rig.settle();
+    rig.pass(10s + 2ms);
+    const std::string answer = rig.get_all(client);
+    CHECK(status_of(answer) == "HTTP/1.1 408 Request Timeout");
+    CHECK(answer.ends_with("\r\n\r\n"));
+  }
+
   // ---- a client that leaves -----------------------------------------------------------------
 
   TEST_CASE("a client that closes its side, or resets, while it waits gives its request up") {
