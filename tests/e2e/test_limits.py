@@ -160,6 +160,31 @@ class Times(EndToEnd):
         with self.assertRaises((Truncated, ConnectionResetError)):
             client.response()
 
+    def test_a_client_that_reads_slowly_but_steadily_gets_all(self):
+        # A Unix socket's kernel gets rid of some 36 KiB at once, and not of less.
+        for listen, step in (("127.0.0.1:0", 2 * KIB), (f"unix:{self.folder()}/socket", 10 * KIB)):
+            with self.subTest(listen):
+                body = BIG[:KIB * KIB]
+                rig = self.rig([Answer(body=body)], listener={"listen": listen}, limits={"write_idle_timeout": "1s"})
+                client = rig.client(receive_buffer=4 * KIB).ask()
+                got, pace = client.begin(), threading.Event()
+                # More slowly than the kernel would have to get rid of what it has to take more from us.
+                for _ in range(40):
+                    client.stream.fill(step)
+                    pace.wait(0.1)
+                self.assertEqual(len(client.finish(got).body), len(body))
+
+    def test_a_client_that_stops_reading_is_cut(self):
+        rig = self.rig([Answer(body=BIG)], limits={"write_idle_timeout": "1s"})
+        client = rig.client(receive_buffer=4 * KIB).ask(headers=[("X-Request-Id", "stops")])
+        pace = threading.Event()
+        for _ in range(15):
+            client.stream.fill(2 * KIB)
+            pace.wait(0.1)
+        self.assertFalse(rig.up.connections[0].closed.is_set())
+        self.given_up(rig.up.connections[0])
+        self.assertEqual(rig.timeline("stops")["reason"], "client_not_reading")
+
     def test_answers_of_our_own_that_nobody_reads_are_not_piled_up(self):
         for asked in (b"GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n",
                       b"OPTIONS /up HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n"):

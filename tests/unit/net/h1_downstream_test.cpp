@@ -59,7 +59,7 @@ std::string refusal(EdgeRig& rig, std::string_view bytes) {
 
 /// A client that has begun to receive an answer longer than all the memory between it and the upstream.
 struct SlowReader {
-  explicit SlowReader(EdgeRig& rig) : client(rig.client(4096, 4096)) {
+  explicit SlowReader(EdgeRig& rig, int send_buffer = 4096) : client(rig.client(4096, send_buffer)) {
     client.send(kGet);
     upstream = rig.upstream();
     rig.head(upstream);
@@ -607,6 +607,27 @@ TEST_SUITE("net") {
     CHECK(rig.timeline("r").reason == Reason::client_not_reading);
     rig.get_all(slow.client);
     CHECK(slow.client.was_reset());
+  }
+
+  TEST_CASE("a client that reads what the kernel holds is reading, though the kernel takes no more for that") {
+    EdgeRig rig;
+    SlowReader slow(rig, 0);  // the kernel takes megabytes
+    const std::uint64_t taken = rig.newest->bytes_sent();
+    for (int i = 0; i < 20; ++i) {
+      rig.pass(20s);
+      REQUIRE(rig.clients() == 1);
+      CHECK(slow.client.take_some(8 * 1024) > 0);
+    }
+    CHECK(rig.newest->bytes_sent() == taken);
+    // And then no more: it has one whole period from the end of the one in which it took something.
+    rig.pass(30s);
+    rig.pass(29s);
+    CHECK(rig.clients() == 1);
+    rig.pass(1s + 2ms);
+    CHECK(rig.clients() == 0);
+    CHECK(slow.upstream.ended());
+    CHECK(rig.at_rest());
+    CHECK(rig.timeline("r").reason == Reason::client_not_reading);
   }
 
   TEST_CASE("a head must be whole within its time, counted from its first byte") {
