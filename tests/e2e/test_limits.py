@@ -1,4 +1,5 @@
 """Every limit of the edge, at the limit and one past it."""
+import json
 import threading
 import unittest
 
@@ -65,6 +66,16 @@ class Sizes(EndToEnd):
                              (502, "response_head_too_large", ["primary response_head_too_large"]))
             self.assertIn("error=http_response_header_section_size", response.get("Proxy-Status"))
         self.assertEqual(len(rig.up.heads), 3)
+
+    def test_a_response_may_have_256_fields(self):
+        def answer(fields):
+            return Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + b"X: 1\r\n" * (fields - 1) + b"\r\nok")
+
+        rig = self.rig([answer(256), answer(257)])
+        self.assertEqual(rig.fetch().body, b"ok")
+        response = rig.fetch()
+        self.assertEqual((response.status, response.get("X-Outrigger-Reason")), (502, "response_head_too_large"))
+        self.assertIn("more than 256 fields", json.loads(response.body)["detail"])
 
     def test_a_listener_may_have_limits_of_its_own(self):
         rig = self.rig(limits={"max_headers": 20}, listeners=[
