@@ -61,7 +61,7 @@
   X(closed_early, 502, "connection_terminated", "the upstream closed the connection before its answer was whole")     \
   X(protocol_error, 502, "http_protocol_error", "the upstream's answer was not valid HTTP")                           \
   X(response_head_too_large, 502, "http_response_header_section_size", "the answer's head is beyond "                 \
-    "limits.max_response_head")                                                                                        \
+    "limits.max_response_head or has more than 256 fields")                                                            \
   X(upgrade_refused, 502, "http_upgrade_failed", "the upstream switched to another protocol than was asked for")      \
   /* the request ended after commit, or without a reply */                                                             \
   X(client_disconnected, 0, "", "the client left (499 in logs)")                                                      \

@@ -172,7 +172,7 @@ std::size_t H1Downstream::take_head(std::span<char> bytes) {
   const http::HeadLimits head_limits{.max_head = limit.max_request_head_bytes, .max_fields = limit.max_headers};
   const auto verdict = loop().parser.parse_request({bytes.data(), bytes.size()}, head_limits, scan_);
   if (verdict.refused()) {
-    refuse_head(verdict.reason);
+    refuse_head(verdict.reason, {bytes.data(), bytes.size()});
     return bytes.size();
   }
   if (!verdict.complete()) {
@@ -458,12 +458,8 @@ void H1Downstream::linger() {
 /// The client has had its time. While it still takes what the kernel keeps for it, closing would destroy the rest if
 /// the client has sent more than was read; so it may go on for as long as any client may be slow.
 void H1Downstream::linger_on() {
-  const std::size_t unsent = out_.size() + transport_->unsent();
-  if (unsent == 0) return close();
-  if (write_due_ == kNever || unsent < lingering_for_) {
-    write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
-  }
-  lingering_for_ = unsent;
+  if (out_.empty() && transport_->unsent() == 0) return close();
+  if (write_due_ == kNever || reads_on()) expect_reading();
   quiet_due_ = saturating_add(loop().now(), kLingerTime);
   rearm();
 }
@@ -498,11 +494,14 @@ void H1Downstream::on_due(TimePoint now) {
   const Ref<H1Downstream> guard(this);
   if (state_ == State::closed) return;
   if (now >= write_due_) {
-    transport_->reset();
-    return leave(Reason::client_not_reading);
+    if (!reads_on()) {
+      transport_->reset();
+      return leave(Reason::client_not_reading);
+    }
+    expect_reading();
   }
   if (now >= quiet_due_) return state_ == State::lingering ? linger_on() : close();
-  if (now >= head_due_) return refuse_head(Reason::head_timeout);
+  if (now >= head_due_) return refuse_head(Reason::head_timeout, in_.view());
   if (now >= body_due_) {
     body_due_ = kNever;
     if (tunnel_) {

@@ -120,7 +120,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void leave(Reason why);
 
   // Writing.
-  void refuse_head(Reason why);
+  void refuse_head(Reason why, std::string_view received);
   void refuse(Reason why);
   void answer_last_forward();
   exchange::RequestFacts unrouted_facts(bool head_known);
@@ -134,6 +134,8 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   void write(std::span<const std::string_view> pieces);
   void write_body(std::string_view data, bool end, std::string_view trailers);
   void flush();
+  void expect_reading();
+  bool reads_on() const noexcept;
   void check_delivered();
   void linger();
   void linger_on();
@@ -186,9 +188,9 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   bool half_closed_ = false;      // the last of them for the client has come
   bool gone_ = false;             // nothing can be said to the client any more
   std::uint32_t requests_ = 0;
-  std::size_t lingered_ = 0;       // bytes read and dropped
-  std::size_t lingering_for_ = 0;  // bytes that the client had not taken yet
-  std::string_view policy_;        // of the request under way, interned; empty before a route is known
+  std::size_t lingered_ = 0;  // bytes read and dropped
+  std::size_t untaken_ = 0;   // bytes that the client's kernel had not acknowledged when `write_due_` was set
+  std::string_view policy_;   // of the request under way, interned; empty before a route is known
   std::size_t request_id_size_ = 0;
   char request_id_[http::kMaxRequestId];
   char attempts_text_[4];

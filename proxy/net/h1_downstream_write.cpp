@@ -241,10 +241,12 @@ void H1Downstream::write_whole(std::uint16_t status, http::FieldList& fields, st
 }
 
 /// Answers a head that is wrong or not whole: nothing of it is known, and what is known of the request before it is not
-/// its own.
-void H1Downstream::refuse_head(Reason why) {
+/// its own. Only whether it is a HEAD matters even so, because whoever sent one reads no body.
+void H1Downstream::refuse_head(Reason why, std::string_view received) {
+  received.remove_prefix(std::min(received.find_first_not_of("\r\n"), received.size()));  // empty lines may come first
   minor_ = 1;
-  answers_head_ = keep_alive_ = body_complete_ = body_wanted_ = shows_timeline_ = false;
+  answers_head_ = received.starts_with("HEAD ");
+  keep_alive_ = body_complete_ = body_wanted_ = shows_timeline_ = false;
   request_id_size_ = 0;
   policy_ = {};
   refuse(why);
@@ -334,11 +336,21 @@ void H1Downstream::write(std::span<const std::string_view> pieces) {
   }
   if (out_.empty()) return;
   if (write_due_ == kNever && !tunnel_) {
-    write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
+    expect_reading();
     rearm();
   }
   transport_->watch_write();
 }
+
+/// The client must take some of what it is sent before that. That the kernel takes more of it from us would not tell:
+/// it does so only once it has got rid of some hundred KiB, for which a slow client may need minutes.
+void H1Downstream::expect_reading() {
+  untaken_ = transport_->unsent();
+  write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
+}
+
+/// Whether it has taken some since: its kernel acknowledges nothing that it has no room for.
+bool H1Downstream::reads_on() const noexcept { return transport_->unsent() < untaken_; }
 
 void H1Downstream::on_writable() {
   const Ref<H1Downstream> guard(this);
@@ -355,7 +367,7 @@ void H1Downstream::flush() {
   out_.consume(result.bytes);
   if (tunnel_ && result.bytes != 0) expect_body();
   if (!out_.empty()) {
-    if (!tunnel_) write_due_ = saturating_add(loop().now(), limits().write_idle_timeout);
+    if (!tunnel_) expect_reading();
     return transport_->watch_write();
   }
   out_.release();

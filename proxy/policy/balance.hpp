@@ -1,10 +1,11 @@
 // proxy/policy/balance.hpp
 //
-// Which endpoint an attempt goes to, of those that may have it. `least_request` takes the less loaded of two random
-// endpoints: near the quality of a full scan for the price of two loads, and without the herd that all workers' common
-// knowledge of "the best" would cause. `hash` sends what is alike to the same endpoint: each endpoint draws a number
-// for a key, by a hash of both, and the best draw wins, so that an endpoint that goes takes no key of another with it,
-// and one that comes takes its share from all alike.
+// Which endpoint an attempt goes to, of those that may have it. `least_request` draws two by weight and takes the first
+// unless the second, this request included, has no more for its weight: near the quality of a full scan for the price
+// of two loads, and without the herd that all workers' common knowledge of "the best" would cause. With little under
+// way the weights alone decide; an idle endpoint of little weight is not taken for being idle. `hash` sends what is
+// alike to the same endpoint: each endpoint draws a number for a key, by a hash of both, and the best draw wins, so
+// that an endpoint that goes takes no key of another with it, and one that comes takes its share from all alike.
 //
 // Who may have it is the caller's to say. Whoever may not is left out as if it were not in the set: the others share
 // its part by their weights.
@@ -54,7 +55,7 @@ class Chooser {
     if (!first || set_.endpoints.size() == 1) return first;
     const auto others = [&](EndpointId id) { return id != *first && may_(id); };
     const auto second = Chooser<decltype(others)>(set_, others).draw(rng);
-    return second && less_loaded(of(*second), of(*first)) ? second : first;
+    return second && is_better(of(*second), of(*first)) ? second : first;
   }
   std::optional<EndpointId> round_robin(BalanceCursor& cursor) const noexcept { return draw(cursor.next++); }
   std::optional<EndpointId> random(Rng& rng) const noexcept { return draw(rng); }
@@ -116,11 +117,12 @@ class Chooser {
     });
     return found;
   }
-  /// Load per weight, cross-multiplied: a beats b when a.load/a.weight < b.load/b.weight.
-  static bool less_loaded(const Endpoint& a, const Endpoint& b) noexcept {
-    const std::int64_t load_a = a.state->in_flight.load(std::memory_order_relaxed) + 1;
-    const std::int64_t load_b = b.state->in_flight.load(std::memory_order_relaxed) + 1;
-    return load_a * b.weight < load_b * a.weight;
+  /// Load per weight, cross-multiplied: whether the second would have no more with this request than the first has
+  /// without it. Between equal weights that is the plain comparison.
+  static bool is_better(const Endpoint& second, const Endpoint& first) noexcept {
+    const std::int64_t with_it = second.state->in_flight.load(std::memory_order_relaxed) + 1;
+    const std::int64_t without = first.state->in_flight.load(std::memory_order_relaxed);
+    return with_it * first.weight <= without * second.weight;
   }
 
   const EndpointSet& set_;

@@ -93,6 +93,13 @@ REFUSED_HEADS = [
     ("9112 3.2", "an authority for a target", target(b"host.test:80"), 400),
     ("9110 9.3.6", "CONNECT", get(start=b"CONNECT host.test:443 HTTP/1.1", host=b"Host: host.test:443"), 405),
     ("9110 9.1", "a method that is no token", get(start=b"G@T / HTTP/1.1"), 400),
+    *[("9110 9.3.2", f"a HEAD with {what}, without a body", get(*lines, start=start, host=host), status)
+      for what, lines, start, host, status in (
+          ("no host", (), b"HEAD / HTTP/1.1", None, 400),
+          ("both framings", (b"Content-Length: 5", CHUNKED), b"HEAD / HTTP/1.1", b"Host: a", 400),
+          ("an expectation", (b"Expect: x",), b"HEAD / HTTP/1.1", b"Host: a", 417),
+          ("a coding that is not ours", (b"Transfer-Encoding: gzip, chunked",), b"HEAD / HTTP/1.1", b"Host: a", 501),
+          ("another version", (), b"HEAD / HTTP/2.0", b"Host: a", 505))],
     ("9112 3", "a request line without version", b"GET /\r\n\r\n", 400),
     ("9112 3", "two blanks in the request line", get(start=b"GET  / HTTP/1.1"), 400),
     ("9112 2.3", "a version in small letters", get(start=b"GET / http/1.1"), 400),

@@ -1,4 +1,5 @@
 """Every limit of the edge, at the limit and one past it."""
+import json
 import threading
 import unittest
 
@@ -65,6 +66,16 @@ class Sizes(EndToEnd):
                              (502, "response_head_too_large", ["primary response_head_too_large"]))
             self.assertIn("error=http_response_header_section_size", response.get("Proxy-Status"))
         self.assertEqual(len(rig.up.heads), 3)
+
+    def test_a_response_may_have_256_fields(self):
+        def answer(fields):
+            return Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + b"X: 1\r\n" * (fields - 1) + b"\r\nok")
+
+        rig = self.rig([answer(256), answer(257)])
+        self.assertEqual(rig.fetch().body, b"ok")
+        response = rig.fetch()
+        self.assertEqual((response.status, response.get("X-Outrigger-Reason")), (502, "response_head_too_large"))
+        self.assertIn("more than 256 fields", json.loads(response.body)["detail"])
 
     def test_a_listener_may_have_limits_of_its_own(self):
         rig = self.rig(limits={"max_headers": 20}, listeners=[
@@ -159,6 +170,31 @@ class Times(EndToEnd):
         self.assertEqual(timeline["reason"], "client_not_reading")
         with self.assertRaises((Truncated, ConnectionResetError)):
             client.response()
+
+    def test_a_client_that_reads_slowly_but_steadily_gets_all(self):
+        # A Unix socket's kernel gets rid of some 36 KiB at once, and not of less.
+        for listen, step in (("127.0.0.1:0", 2 * KIB), (f"unix:{self.folder()}/socket", 10 * KIB)):
+            with self.subTest(listen):
+                body = BIG[:KIB * KIB]
+                rig = self.rig([Answer(body=body)], listener={"listen": listen}, limits={"write_idle_timeout": "1s"})
+                client = rig.client(receive_buffer=4 * KIB).ask()
+                got, pace = client.begin(), threading.Event()
+                # More slowly than the kernel would have to get rid of what it has to take more from us.
+                for _ in range(40):
+                    client.stream.fill(step)
+                    pace.wait(0.1)
+                self.assertEqual(len(client.finish(got).body), len(body))
+
+    def test_a_client_that_stops_reading_is_cut(self):
+        rig = self.rig([Answer(body=BIG)], limits={"write_idle_timeout": "1s"})
+        client = rig.client(receive_buffer=4 * KIB).ask(headers=[("X-Request-Id", "stops")])
+        pace = threading.Event()
+        for _ in range(15):
+            client.stream.fill(2 * KIB)
+            pace.wait(0.1)
+        self.assertFalse(rig.up.connections[0].closed.is_set())
+        self.given_up(rig.up.connections[0])
+        self.assertEqual(rig.timeline("stops")["reason"], "client_not_reading")
 
     def test_answers_of_our_own_that_nobody_reads_are_not_piled_up(self):
         for asked in (b"GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n",

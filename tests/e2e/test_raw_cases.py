@@ -52,7 +52,10 @@ class Requests(RawCases):
 
         def check(data, status):
             before = len(rig.up.heads)
-            self.refused(rig.raw(data), status, REASONS[status])
+            client = rig.raw(data)
+            if data.startswith(b"HEAD "):
+                client.expect("HEAD", "")
+            self.refused(client, status, REASONS[status])
             self.assertEqual(len(rig.up.heads), before)
             expected[REASONS[status]] += 1
 

@@ -142,8 +142,8 @@ class Stream:
         self.buffer = bytearray()
         self._tap = None
 
-    def fill(self):
-        data = self.sock.recv(BLOCK)
+    def fill(self, most=BLOCK):
+        data = self.sock.recv(most)
         self.buffer += data
         return bool(data)
 

@@ -62,6 +62,12 @@ class Peer {
       return received_;
     }
   }
+  /// Receives only this much at most, and forgets it; how much it was.
+  std::size_t take_some(std::size_t most) {
+    std::string chunk(most, '\0');
+    const ssize_t count = ::recv(fd_, chunk.data(), most, MSG_DONTWAIT);
+    return count < 0 ? 0 : static_cast<std::size_t>(count);
+  }
   std::string take() {
     received();
     return std::exchange(received_, {});

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "proxy/http/field_list.hpp"
 #include "tests/unit/http/heads.hpp"
 
 using namespace outrigger;
@@ -33,6 +34,11 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 }  // namespace
 
 TEST_SUITE("http") {
+  TEST_CASE("an answer's head that has too many fields is not said to be too long") {
+    const std::string text = written(usual(Reason::response_head_too_large));
+    CHECK(contains(text, " or has more than " + std::to_string(kMaxFields) + " fields\""));
+  }
+
   TEST_CASE("a local reply says what happened to people, proxies and code") {
     LocalReply reply = usual(Reason::pool_full);
     reply.policy = "payments.Charge";

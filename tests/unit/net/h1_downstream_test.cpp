@@ -59,7 +59,7 @@ std::string refusal(EdgeRig& rig, std::string_view bytes) {
 
 /// A client that has begun to receive an answer longer than all the memory between it and the upstream.
 struct SlowReader {
-  explicit SlowReader(EdgeRig& rig) : client(rig.client(4096, 4096)) {
+  explicit SlowReader(EdgeRig& rig, int send_buffer = 4096) : client(rig.client(4096, send_buffer)) {
     client.send(kGet);
     upstream = rig.upstream();
     rig.head(upstream);
@@ -413,6 +413,47 @@ TEST_SUITE("net") {
           "HTTP/1.1 417 Expectation Failed");
   }
 
+  TEST_CASE("a HEAD that is refused has an answer without a body, whatever is wrong with it") {
+    EdgeRig rig{{.listener = ", limits: {max_request_head: 1KiB, max_headers: 10}"}};
+    const std::string many = [] {
+      std::string fields;
+      for (int i = 0; i < 11; ++i) fields += "X: y\r\n";
+      return fields;
+    }();
+    const std::string start = "HEAD / HTTP/1.1\r\nHost: h\r\n";
+    const std::vector<std::vector<std::string>> cases = {
+        {start + "Expect: x\r\n\r\n", "417"},
+        {"HEAD / HTTP/1.1\r\n\r\n", "400"},
+        {"\r\nHEAD / HTTP/1.1\r\n\r\n", "400"},
+        {start + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400"},
+        {start + "Transfer-Encoding: gzip, chunked\r\n\r\n", "501"},
+        {"HEAD / HTTP/2.0\r\n\r\n", "505"},
+        {start + many + "\r\n", "431"},
+        {"HEAD /" + std::string(1024, 'a'), "414"},
+    };
+    for (const auto& each : cases) {
+      CAPTURE(each[0]);
+      const std::string answer = refusal(rig, each[0]);
+      CHECK(answer.starts_with("HTTP/1.1 " + each[1] + " "));
+      CHECK(answer.ends_with("\r\n\r\n"));
+      CHECK(has(answer, "\r\nContent-Length: "));
+    }
+    // Other methods have one, as before.
+    for (const char* method : {"HEADS", "GET", "head"}) {
+      CHECK(refusal(rig, std::string(method) + " / HTTP/1.1\r\n\r\n").ends_with("}\n"));
+    }
+  }
+
+  TEST_CASE("a HEAD whose head does not come in time is told so without a body") {
+    EdgeRig rig;
+    Peer client = rig.client_with("HEAD / HTTP/1.1\r\nHo");
+    rig.settle();
+    rig.pass(10s + 2ms);
+    const std::string answer = rig.get_all(client);
+    CHECK(status_of(answer) == "HTTP/1.1 408 Request Timeout");
+    CHECK(answer.ends_with("\r\n\r\n"));
+  }
+
   // ---- a client that leaves -----------------------------------------------------------------
 
   TEST_CASE("a client that closes its side, or resets, while it waits gives its request up") {
@@ -566,6 +607,27 @@ TEST_SUITE("net") {
     CHECK(rig.timeline("r").reason == Reason::client_not_reading);
     rig.get_all(slow.client);
     CHECK(slow.client.was_reset());
+  }
+
+  TEST_CASE("a client that reads what the kernel holds is reading, though the kernel takes no more for that") {
+    EdgeRig rig;
+    SlowReader slow(rig, 0);  // the kernel takes megabytes
+    const std::uint64_t taken = rig.newest->bytes_sent();
+    for (int i = 0; i < 20; ++i) {
+      rig.pass(20s);
+      REQUIRE(rig.clients() == 1);
+      CHECK(slow.client.take_some(8 * 1024) > 0);
+    }
+    CHECK(rig.newest->bytes_sent() == taken);
+    // And then no more: it has one whole period from the end of the one in which it took something.
+    rig.pass(30s);
+    rig.pass(29s);
+    CHECK(rig.clients() == 1);
+    rig.pass(1s + 2ms);
+    CHECK(rig.clients() == 0);
+    CHECK(slow.upstream.ended());
+    CHECK(rig.at_rest());
+    CHECK(rig.timeline("r").reason == Reason::client_not_reading);
   }
 
   TEST_CASE("a head must be whole within its time, counted from its first byte") {

@@ -103,10 +103,34 @@ TEST_SUITE("policy") {
   TEST_CASE("load is measured per weight") {
     Fleet fleet{{1, 4}};
     fleet.states[0].in_flight = 1;
-    fleet.states[1].in_flight = 4;  // (1+1)/1 against (4+1)/4
+    fleet.states[1].in_flight = 3;  // 1/1 against (3+1)/4
     CHECK(fleet.draw(1000, Balance::least_request)[0] == 0);
-    fleet.states[1].in_flight = 8;  // 2/1 against 9/4
+    fleet.states[1].in_flight = 8;  // 8/4 against (1+1)/1
     CHECK(fleet.draw(1000, Balance::least_request)[1] == 0);
+  }
+
+  TEST_CASE("least request follows the weights where nothing is in flight") {
+    for (const std::vector<std::uint32_t>& weights :
+         {std::vector<std::uint32_t>{1, 99}, std::vector<std::uint32_t>{1, 3, 6}}) {
+      Fleet fleet{weights};
+      const std::vector<int> drawn = fleet.draw(20'000, Balance::least_request);
+      for (std::size_t i = 0; i < weights.size(); ++i) {
+        CAPTURE(weights[i]);
+        const double share = 20'000.0 * weights[i] / fleet.set.total_weight;
+        CHECK(std::abs(drawn[i] - share) < 4 * std::sqrt(share));
+      }
+    }
+  }
+
+  TEST_CASE("least request gives a light endpoint no more than its share for being idle, and a heavy one no overload") {
+    Fleet fleet{{1, 99}};
+    fleet.states[1].in_flight = 50;
+    CHECK(fleet.draw(20'000, Balance::least_request)[0] == doctest::Approx(200).epsilon(0.3));
+    fleet.states[1].in_flight = 99;  // 99/99 against (0+1)/1
+    CHECK(fleet.draw(1000, Balance::least_request)[1] == 0);
+    fleet.states[0].in_flight = 1;  // either is where it should be
+    fleet.states[1].in_flight = 98;
+    CHECK(fleet.draw(1000, Balance::least_request)[0] == 0);
   }
 
   TEST_CASE("an endpoint's permit is counted once wherever it is moved") {
@@ -154,8 +178,7 @@ TEST_SUITE("policy") {
       fleet.out = {kFirst};
       const std::vector<int> drawn = fleet.draw(30'000, balance);
       CHECK(drawn[0] == 0);
-      // Of two idle ones, which are compared each time, least_request takes the one with the greater weight.
-      if (balance != Balance::least_request) CHECK(drawn[1] == doctest::Approx(10'000).epsilon(0.05));
+      CHECK(drawn[1] == doctest::Approx(10'000).epsilon(0.05));
       fleet.out = {kFirst, kSecond};
       CHECK(fleet.draw(100, balance)[2] == 100);
       CHECK(fleet.draw(100, balance, EndpointId{2})[2] == 100);  // avoided, and the only one
