@@ -126,6 +126,14 @@ class Check(CommandLine):
         self.assertEqual(len(found), 1)
         self.assertIn("OUTRIGGER_TEST_UPSTREAM", found[0][3])
 
+    def test_what_a_file_says_cannot_add_a_line_or_an_escape_of_its_own(self):
+        self.one(GOOD.replace("2s", r'"1s\nF:1:1: error: forged\e[31m"'), 11, 22, "policies.a.B.overall_timeout",
+                 r'got "1s\\nF:1:1: error: forged\\x1b\[31m"')
+        path = self.file(GOOD + r'"key\nF:1:1: error: forged\u009b31m": 1' + "\n")
+        self.assertEqual(self.call("check", path).stderr,
+                         path + r":14:1: error: key\nF:1:1: error: forged\u009b31m: unknown key "
+                         r"(a blank must follow the colon: key\nF: 1:1: error: forged\u009b31m)" + "\n")
+
     def test_inheritance_and_removal(self):
         text = GOOD + "  c.D: { extends: a.B, retry: null }\n  e.F: { extends: preset/http, overall_timeout: 5s }\n"
         self.assertEqual(self.findings(text, status=0), [])
