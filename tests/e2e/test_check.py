@@ -134,6 +134,14 @@ class Check(CommandLine):
                          path + r":14:1: error: key\nF:1:1: error: forged\u009b31m: unknown key "
                          r"(a blank must follow the colon: key\nF: 1:1: error: forged\u009b31m)" + "\n")
 
+    def test_a_long_chain_of_parents_is_an_error_and_not_the_end(self):
+        for last in ("{}", "{ extends: p0 }"):
+            with self.subTest(last):
+                chain = "".join(f"  p{number}: {{ extends: p{number + 1} }}\n" for number in range(25_000))
+                found = self.findings(GOOD + chain + f"  p25000: {last}\n")
+                self.assertIn("no longer than 32", " ".join(message for *_, message in found))
+                self.assertLess(len(found), 5)
+
     def test_inheritance_and_removal(self):
         text = GOOD + "  c.D: { extends: a.B, retry: null }\n  e.F: { extends: preset/http, overall_timeout: 5s }\n"
         self.assertEqual(self.findings(text, status=0), [])

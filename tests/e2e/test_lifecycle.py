@@ -222,6 +222,15 @@ class Reload(EndToEnd):
         self.assertEqual((response.status, "policies.t.Op.overall_timeout" in response.body.decode()), (422, True))
         self.assertEqual(rig.timeline(rig.fetch())["deadline_ms"], 3000)
 
+    def test_a_chain_of_parents_that_is_too_long_changes_nothing(self):
+        rig = self.rig()
+        config = settings([rig.up.name])
+        config["policies"].update({f"p{number}": {"extends": f"p{number + 1}"} for number in range(10_000)})
+        config["policies"]["p10000"] = {}
+        rig.proxy.write(config)
+        response = rig.proxy.call("/reload", "POST", body=b"")
+        self.assertEqual((response.status, rig.proxy.call("/healthz").status), (422, 200))
+
     def test_unchanged_content_makes_no_new_generation(self):
         config = settings(["127.0.0.1:9"])
         proxy = self.start(config).wait_ready()
