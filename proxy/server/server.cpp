@@ -204,7 +204,7 @@ bool Server::open_listeners() {
   for (std::size_t i = 0; i < first_config_.listeners.size(); ++i) {
     const config::ListenerConfig& listener = first_config_.listeners[i];
     const auto addresses = addresses_of(listener.listen);
-    std::string error = "the address does not resolve";
+    std::string error = config::to_string(listener.listen) + ": the address does not resolve";
     std::vector<int> descriptors;
     if (!addresses.empty()) descriptors = net::open_listeners(addresses.front(), worker_count_, error);
     if (descriptors.empty()) {

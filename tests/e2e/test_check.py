@@ -214,6 +214,12 @@ class Start(CommandLine):
             self.assertEqual((result.returncode, result.stdout), (1, ""))
             self.assertIn(up.name, result.stderr)
 
+    def test_a_listener_whose_address_does_not_resolve_is_named_with_it(self):
+        text = GOOD.replace("name: main, listen: 127.0.0.1:0", "name: main, listen: 'nowhere.invalid:80'")
+        result = self.call("run", "--config", self.file(text))
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.assertIn("listener main: cannot listen on nowhere.invalid:80: the address does not resolve\n", result.stderr)
+
     def test_a_second_process_cannot_share_a_port(self):
         rig = self.rig()
         result = self.call("run", "--config", self.file(GOOD.replace("name: main, listen: 127.0.0.1:0",
