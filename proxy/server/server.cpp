@@ -288,7 +288,7 @@ std::string Server::ready_line() const {
   for (std::size_t i = 0; i < listening_.size(); ++i)
     line["listeners"][first_config_.listeners[i].name] = listening_[i];
   line["admin"] = admin_->endpoint();
-  return line.dump();
+  return config::json_text(line);
 }
 
 // ---- configuration ----------------------------------------------------------------------------
@@ -573,12 +573,14 @@ std::string Server::config_json() {
                         {"instance", instance_},
                         {"workers", worker_count_},
                         {"config", effective_config()}};
-  return document.dump(2);
+  return config::json_text(document, 2);
 }
 
 namespace {
 
-std::string only(const char* name, ordered_json list) { return ordered_json{{name, std::move(list)}}.dump(); }
+std::string only(const char* name, ordered_json list) {
+  return config::json_text(ordered_json{{name, std::move(list)}});
+}
 
 }  // namespace
 
@@ -627,7 +629,7 @@ std::string Server::policies_json() {
     policy["state"] = view_policy(*snapshot_, key, net::steady_now());
     list.push_back(std::move(policy));
   }
-  return ordered_json{{"policies", std::move(list)}}.dump();
+  return only("policies", std::move(list));
 }
 
 std::optional<std::string> Server::policy_json(std::string_view key) {
@@ -637,7 +639,7 @@ std::optional<std::string> Server::policy_json(std::string_view key) {
   ordered_json policy = *found;
   policy["key"] = key;
   policy["state"] = view_policy(*snapshot_, key, net::steady_now());
-  return policy.dump();
+  return config::json_text(policy);
 }
 
 std::string Server::validate(std::string_view yaml) {
@@ -648,7 +650,8 @@ std::string Server::validate(std::string_view yaml) {
   for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
     (diagnostic.severity == config::Severity::error ? errors : warnings).push_back(config::to_string(diagnostic));
   }
-  return ordered_json{{"valid", loaded.ok()}, {"errors", std::move(errors)}, {"warnings", std::move(warnings)}}.dump();
+  return config::json_text(
+      ordered_json{{"valid", loaded.ok()}, {"errors", std::move(errors)}, {"warnings", std::move(warnings)}});
 }
 
 namespace {

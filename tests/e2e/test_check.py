@@ -126,6 +126,11 @@ class Check(CommandLine):
         self.assertEqual(len(found), 1)
         self.assertIn("OUTRIGGER_TEST_UPSTREAM", found[0][3])
 
+    def test_a_variable_of_the_environment_that_is_not_utf8_is_refused(self):
+        text = GOOD.replace("    overall_timeout: 2s", '    id: "${OUTRIGGER_TEST_ID}"')
+        self.one(text, 11, 9, "policies.a.B.id", "OUTRIGGER_TEST_ID is not valid UTF-8",
+                 environment={"OUTRIGGER_TEST_ID": os.fsdecode(b"\xff")})
+
     def test_what_a_file_says_cannot_add_a_line_or_an_escape_of_its_own(self):
         self.one(GOOD.replace("2s", r'"1s\nF:1:1: error: forged\e[31m"'), 11, 22, "policies.a.B.overall_timeout",
                  r'got "1s\\nF:1:1: error: forged\\x1b\[31m"')
