@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,6 +50,11 @@ class AdminBackend {
 
   /// Why new traffic should not be sent here; nullopt: it may.
   virtual std::optional<std::string> unready_reason() = 0;
+  /// The names that a Host may have besides addresses and `localhost`; valid until anything else is called.
+  virtual std::span<const std::string> allowed_hosts() = 0;
+  /// Takes note of a call that has ended in an exception.
+  virtual void call_failed(std::string_view target, std::string_view why) = 0;
+
   /// Prometheus text, version 0.0.4.
   virtual std::string metrics_text() = 0;
 

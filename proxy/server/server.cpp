@@ -231,9 +231,7 @@ bool Server::open_admin() {
   const config::AdminConfig& admin = first_config_.admin;
   admin::AdminBackend& backend = *this;
   admin_ = std::make_unique<admin::AdminServer>(
-      io_, backend,
-      admin::AdminOptions{
-          .address = admin.listen.host, .port = admin.listen.port, .allowed_hosts = admin.allowed_hosts});
+      io_, backend, admin::AdminOptions{.address = admin.listen.host, .port = admin.listen.port});
   const auto error = admin_->start();
   if (error)
     std::cerr << "outrigger: admin: cannot listen on " << config::to_string(admin.listen) << ": " << *error << '\n';
@@ -577,6 +575,11 @@ std::string Server::config_json() {
 }
 
 namespace {
+
+void Server::call_failed(std::string_view target, std::string_view why) {
+  log_.control().write(telemetry::LogLevel::error, "a call of the admin API failed",
+                       {{"call", target}, {"error", why}});
+}
 
 std::string only(const char* name, ordered_json list) {
   return config::json_text(ordered_json{{name, std::move(list)}});

@@ -222,6 +222,16 @@ class Reload(EndToEnd):
         self.assertEqual((response.status, "policies.t.Op.overall_timeout" in response.body.decode()), (422, True))
         self.assertEqual(rig.timeline(rig.fetch())["deadline_ms"], 3000)
 
+    def test_the_admin_api_goes_by_the_hosts_of_the_reloaded_file(self):
+        rig = self.rig(admin={"listen": "127.0.0.1:0", "allowed_hosts": ["old.test"]})
+
+        def statuses():
+            return [rig.proxy.call("/config", headers=[("Host", host)]).status for host in ("old.test", "new.test")]
+
+        self.assertEqual(statuses(), [200, 403])
+        self.reload(rig, settings([rig.up.name], admin={"listen": "127.0.0.1:0", "allowed_hosts": ["new.test"]}))
+        self.assertEqual(statuses(), [403, 200])
+
     def test_a_chain_of_parents_that_is_too_long_changes_nothing(self):
         rig = self.rig()
         config = settings([rig.up.name])
