@@ -329,22 +329,33 @@ void Server::reload(ReloadDone done) {
 
 void Server::begin_reload() {
   if (stage_ == Stage::stopped) {
-    return next_reload()({false, snapshot_->generation, {"draining is over: there is nothing left to reload for"}});
+    return next_reload()({false, snapshot_->generation, {"draining is over: there is nothing left to reload for"}, {}});
   }
-  config::LoadResult loaded = config::load_file(options_.config_file);
   std::vector<std::string> errors;
-  for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
-    if (diagnostic.severity == config::Severity::error) errors.push_back(config::to_string(diagnostic));
-  }
-  if (errors.empty()) errors = unchangeable(loaded.config);
+  std::vector<std::string> warnings;
+  const auto next = std::make_shared<config::Config>();
   std::shared_ptr<const net::TlsContexts> tls;
-  if (errors.empty()) tls = build_tls(loaded.config, errors);
-  if (!errors.empty()) return refuse_reload(std::move(errors));
-  const auto next = std::make_shared<config::Config>(std::move(loaded.config));
-  names_.learn(*next, [this, next, tls] { end_reload(std::move(*next), tls); });
+  try {
+    config::LoadResult loaded = config::load_file(options_.config_file);
+    for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
+      (diagnostic.severity == config::Severity::error ? errors : warnings).push_back(config::to_string(diagnostic));
+    }
+    if (errors.empty()) errors = unchangeable(loaded.config);
+    if (errors.empty()) tls = build_tls(loaded.config, errors);
+    *next = std::move(loaded.config);
+  } catch (const std::exception& error) {
+    // Not an answer to whoever asked alone: the reloads behind this one wait for it to be decided.
+    errors.emplace_back(error.what());
+  }
+  // Each text is a message of its own, so that many of them are not taken for one that repeats.
+  for (const std::string& warning : warnings) log_.control().write(telemetry::LogLevel::warn, warning);
+  if (!errors.empty()) return refuse_reload(std::move(errors), std::move(warnings));
+  names_.learn(*next, [this, next, tls, warnings = std::move(warnings)]() mutable {
+    end_reload(std::move(*next), tls, std::move(warnings));
+  });
 }
 
-void Server::refuse_reload(std::vector<std::string> errors) {
+void Server::refuse_reload(std::vector<std::string> errors, std::vector<std::string> warnings) {
   config_levels_.last_reload_unix_seconds = static_cast<double>(net::wall_now_us()) / 1e6;
   config_levels_.last_reload_success = false;
   ++config_levels_.reloads_failed;
@@ -353,16 +364,17 @@ void Server::refuse_reload(std::vector<std::string> errors) {
     log_.control().write(telemetry::LogLevel::error, "the configuration was not reloaded", {{"error", error}});
   }
   names_.keep_only(snapshot_->config);
-  next_reload()({false, snapshot_->generation, std::move(errors)});
+  next_reload()({false, snapshot_->generation, std::move(errors), std::move(warnings)});
 }
 
-void Server::end_reload(config::Config config, std::shared_ptr<const net::TlsContexts> tls) {
-  if (stage_ == Stage::stopped) return refuse_reload({"the process has drained meanwhile"});
+void Server::end_reload(config::Config config, std::shared_ptr<const net::TlsContexts> tls,
+                        std::vector<std::string> warnings) {
+  if (stage_ == Stage::stopped) return refuse_reload({"the process has drained meanwhile"}, std::move(warnings));
   std::vector<std::string> errors;
   config::ChaosOrders orders = chaos_orders_;
   const std::vector<std::string> ended = drop_ended(orders, config, net::wall_now_us());
   auto next = build(std::move(config), orders, snapshot_->generation + 1, errors);
-  if (!next) return refuse_reload(std::move(errors));
+  if (!next) return refuse_reload(std::move(errors), std::move(warnings));
   config_levels_.last_reload_unix_seconds = static_cast<double>(net::wall_now_us()) / 1e6;
   config_levels_.last_reload_success = true;
   last_errors_.clear();
@@ -371,7 +383,9 @@ void Server::end_reload(config::Config config, std::shared_ptr<const net::TlsCon
   names_.keep_only(next->config);
   names_.refresh();
   ReloadDone done = next_reload();
-  if (next->content_hash == snapshot_->content_hash) return done({true, snapshot_->generation, {}});
+  if (next->content_hash == snapshot_->content_hash) {
+    return done({true, snapshot_->generation, {}, std::move(warnings)});
+  }
   for (const config::Renewed& renewed : config::renewed_states(*snapshot_, *next)) {
     log_.control().write(telemetry::LogLevel::info, "another structure: the state begins anew",
                          {{"kind", renewed.kind}, {"name", renewed.name}});
@@ -382,9 +396,10 @@ void Server::end_reload(config::Config config, std::shared_ptr<const net::TlsCon
     log_.control().write(telemetry::LogLevel::warn, "ordered faults ended with the reload", {{"policy", policy}});
   }
   tls_ = std::move(tls);
-  publish(std::move(next), std::move(orders), [done = std::move(done)](std::uint64_t generation) {
-    done({true, generation, {}});
-  });
+  publish(std::move(next), std::move(orders),
+          [done = std::move(done), warnings = std::move(warnings)](std::uint64_t generation) {
+            done({true, generation, {}, warnings});
+          });
   log_chaos();
 }
 
@@ -561,6 +576,11 @@ std::optional<std::string> Server::unready_reason() {
   return stage_ == Stage::starting ? "starting" : "draining";
 }
 
+void Server::call_failed(std::string_view target, std::string_view why) {
+  log_.control().write(telemetry::LogLevel::error, "a call of the admin API failed",
+                       {{"call", target}, {"error", why}});
+}
+
 std::string Server::config_json() {
   ordered_json document{{"generation", snapshot_->generation},
                         {"hash", snapshot_->content_hash},
@@ -575,11 +595,6 @@ std::string Server::config_json() {
 }
 
 namespace {
-
-void Server::call_failed(std::string_view target, std::string_view why) {
-  log_.control().write(telemetry::LogLevel::error, "a call of the admin API failed",
-                       {{"call", target}, {"error", why}});
-}
 
 std::string only(const char* name, ordered_json list) {
   return config::json_text(ordered_json{{name, std::move(list)}});

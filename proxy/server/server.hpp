@@ -100,8 +100,8 @@ class Server final : private admin::AdminBackend {
   std::vector<std::string> unchangeable(const config::Config& next) const;
   using ReloadDone = std::function<void(admin::ReloadResult)>;
   void begin_reload();
-  void end_reload(config::Config next, std::shared_ptr<const net::TlsContexts> tls);
-  void refuse_reload(std::vector<std::string> errors);
+  void end_reload(config::Config next, std::shared_ptr<const net::TlsContexts> tls, std::vector<std::string> warnings);
+  void refuse_reload(std::vector<std::string> errors, std::vector<std::string> warnings);
   ReloadDone next_reload();
   void names_changed();
   std::string ready_line() const;

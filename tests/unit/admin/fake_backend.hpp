@@ -16,7 +16,7 @@ namespace outrigger::admin {
 
 struct FakeBackend final : AdminBackend {
   std::optional<std::string> unready;
-  ReloadResult reload_result{true, 7, {}};
+  ReloadResult reload_result{true, 7, {}, {}};
   std::vector<std::string> hosts;
   std::string broken;  // what validating dies of
   std::string failed;  // the call that did, and of what
