@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,8 +22,10 @@ namespace outrigger::admin {
 
 struct ReloadResult {
   bool ok = false;
-  std::uint64_t generation = 0;     // in force afterwards
-  std::vector<std::string> errors;  // as `outrigger check` prints them
+  std::uint64_t generation = 0;  // in force afterwards
+  // As `outrigger check` prints them.
+  std::vector<std::string> errors;
+  std::vector<std::string> warnings;
 };
 
 /// What an operator may do to a circuit.
@@ -46,6 +49,11 @@ struct ChaosResult {
 class AdminBackend {
  public:
   virtual ~AdminBackend() = default;
+
+  /// The names that a Host may have besides addresses and `localhost`; valid until anything else is called.
+  virtual std::span<const std::string> allowed_hosts() = 0;
+  /// Takes note of a call that has ended in an exception.
+  virtual void call_failed(std::string_view target, std::string_view why) = 0;
 
   /// Why new traffic should not be sent here; nullopt: it may.
   virtual std::optional<std::string> unready_reason() = 0;

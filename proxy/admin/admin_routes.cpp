@@ -93,9 +93,9 @@ void get_timeline(const Call& call) {
   });
 }
 
-void write_errors(JsonWriter& writer, const std::vector<std::string>& errors) {
-  writer.key("errors").open('[');
-  for (const std::string& error : errors) writer.string(error);
+void write_texts(JsonWriter& writer, std::string_view name, const std::vector<std::string>& texts) {
+  writer.key(name).open('[');
+  for (const std::string& text : texts) writer.string(text);
   writer.close(']');
 }
 
@@ -103,7 +103,8 @@ void post_reload(const Call& call) {
   call.backend.reload([done = std::move(call.done)](const ReloadResult& result) {
     done(json(object([&](JsonWriter& writer) {
                 writer.key("generation").number(static_cast<std::int64_t>(result.generation));
-                if (!result.ok) write_errors(writer, result.errors);
+                if (!result.ok) write_texts(writer, "errors", result.errors);
+                if (!result.warnings.empty()) write_texts(writer, "warnings", result.warnings);
               }),
               result.ok ? 200 : 422));
   });
@@ -116,7 +117,7 @@ AdminResponse answer_to(const std::string& policy, const ChaosResult& result) {
     case ChaosResult::Kind::no_order: return admin_error(404, "no faults were ordered for that policy");
     case ChaosResult::Kind::not_now: return admin_error(409, result.errors.front());
     case ChaosResult::Kind::not_valid:
-      return json(object([&](JsonWriter& writer) { write_errors(writer, result.errors); }), 422);
+      return json(object([&](JsonWriter& writer) { write_texts(writer, "errors", result.errors); }), 422);
   }
   return json(object([&](JsonWriter& writer) {
     writer.key("policy").string(policy);

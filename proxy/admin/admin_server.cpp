@@ -1,8 +1,10 @@
 #include "proxy/admin/admin_server.hpp"
 
 #include <chrono>
+#include <exception>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -110,10 +112,18 @@ class AdminSession : public std::enable_shared_from_this<AdminSession> {
                              .origin = view(request[http::field::origin]),
                              .body = request.body()};
     // Copies of the callback travel through the workers and may end there, so none of them may own the session.
-    waiting_ = shared_from_this();
-    answer(facts, server_->options.allowed_hosts, server_->backend, [weak = weak_from_this()](AdminResponse response) {
-      if (const auto self = weak.lock()) self->write(std::move(response));
-    });
+    const auto self = waiting_ = shared_from_this();
+    AdminBackend& backend = server_->backend;
+    try {
+      answer(facts, backend.allowed_hosts(), backend, [weak = weak_from_this()](AdminResponse response) {
+        if (const auto session = weak.lock(); session && session->waiting_) session->write(std::move(response));
+      });
+    } catch (const std::exception& failure) {
+      // It has failed for one client; the process, whose loop this is, goes on. An answer that comes yet finds nobody.
+      backend.call_failed(facts.target, failure.what());
+      keep_alive_ = false;
+      if (waiting_) write(admin_error(500, "the call has failed; the log says why"));
+    }
   }
 
   void write(AdminResponse answer) {

@@ -11,7 +11,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "proxy/admin/admin_backend.hpp"
 
@@ -24,7 +23,6 @@ namespace outrigger::admin {
 struct AdminOptions {
   std::string address = "127.0.0.1";
   std::uint16_t port = 0;  // 0: any free one
-  std::vector<std::string> allowed_hosts = {};
 };
 
 class AdminServer {

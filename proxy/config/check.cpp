@@ -5,6 +5,7 @@
 #include <ostream>
 
 #include "proxy/config/load.hpp"
+#include "proxy/config/text.hpp"
 
 namespace outrigger::config {
 
@@ -15,7 +16,7 @@ std::string to_string(const Diagnostic& diagnostic) {
   if (!diagnostic.path.empty()) out += diagnostic.path + ": ";
   out += diagnostic.message;
   if (!diagnostic.hint.empty()) out += " (" + diagnostic.hint + ")";
-  return out;
+  return one_line(out);
 }
 
 void print(const Diagnostics& diagnostics, std::ostream& out) {

@@ -246,8 +246,10 @@ ordered_json to_json(const Config& config) {
   return out;
 }
 
-std::string dump(const Config& config) {
-  return to_json(config).dump(2, ' ', false, ordered_json::error_handler_t::replace);
+std::string json_text(const ordered_json& value, int indent) {
+  return value.dump(indent, ' ', false, ordered_json::error_handler_t::replace);
 }
+
+std::string dump(const Config& config) { return json_text(to_json(config), 2); }
 
 }  // namespace outrigger::config

@@ -15,7 +15,11 @@ namespace outrigger::config {
 /// The whole configuration as a JSON value.
 nlohmann::ordered_json to_json(const Config& config);
 
-/// The same as text, indented by two blanks.
+/// A JSON value as text, on one line unless `indent` says by how many blanks. Where a text in it is not UTF-8, which
+/// names of files may be, it has replacement characters.
+std::string json_text(const nlohmann::ordered_json& value, int indent = -1);
+
+/// The whole configuration as text, indented by two blanks.
 std::string dump(const Config& config);
 
 }  // namespace outrigger::config

@@ -1,6 +1,8 @@
 #include "proxy/config/inherit.hpp"
 
 #include <algorithm>
+#include <unordered_map>
+#include <utility>
 
 #include "proxy/config/near_miss.hpp"
 
@@ -22,6 +24,8 @@ preset/background:
 )";
 
 constexpr std::string_view kExtends = "extends";
+constexpr std::size_t kMaxHints = 16;  // each looks at all keys
+constexpr std::size_t kMaxShownOfCircle = 8;
 
 }  // namespace
 
@@ -30,7 +34,7 @@ Inheritance::Inheritance(Findings& findings, const Value* policies) : findings_(
   presets_.file = "preset";
   parse_yaml(kPresets, presets_, none);
   for (Node& node : presets_.nodes) node.place.line = 0;
-  for (const Entry& preset : presets_.root->entries) resolved_.emplace(preset.key, preset.value);
+  for (const Entry& preset : presets_.root->entries) resolved_.emplace(preset.key, Resolved{preset.value, 0});
   if (policies == nullptr || policies->node->kind != Node::Kind::map) return;
   path_ = policies->path;
   for (const Entry& entry : policies->node->entries) own_.emplace(entry.key, entry.value);
@@ -39,36 +43,81 @@ Inheritance::Inheritance(Findings& findings, const Value* policies) : findings_(
 
 const Node* Inheritance::effective(const std::string& key, const Node* own) const {
   const auto found = resolved_.find(key);
-  return found == resolved_.end() || found->second == nullptr ? own : found->second;
+  return found == resolved_.end() || found->second.node == nullptr ? own : found->second.node;
 }
 
-const Node* Inheritance::resolve(const std::string& key) {
-  if (const auto done = resolved_.find(key); done != resolved_.end()) return done->second;
-  const Node* const own = own_.at(key);
-  if (own->kind != Node::Kind::map) return resolved_[key] = nullptr;
-  const Entry* const extends = own->find(kExtends);
-  if (extends == nullptr || extends->value->kind == Node::Kind::null) return resolved_[key] = own;
-  under_way_.push_back(key);
-  const std::string path = join_path(join_path(path_, key), kExtends);
-  const Node* const base = parent({extends->value, path, extends->value->place});
-  under_way_.pop_back();
-  // A policy within a circle may have been settled meanwhile by the walk around it.
-  return resolved_[key] = base == nullptr ? own : overlay(*base, *own, true);
-}
-
-const Node* Inheritance::parent(const Value& extends) {
-  std::string name;
-  if (!read_text(findings_, extends, name, "the key of a policy")) return nullptr;
-  if (const auto again = std::find(under_way_.begin(), under_way_.end(), name); again != under_way_.end()) {
-    std::string circle;
-    for (auto step = again; step != under_way_.end(); ++step) circle += *step + " -> ";
-    findings_.error(extends.place, extends.path, "a circle: " + circle + name);
-    return nullptr;
+void Inheritance::resolve(std::string_view key) {
+  std::vector<Step> chain;
+  Resolved base = follow(key, chain);
+  for (auto step = chain.rbegin(); step != chain.rend(); ++step) {
+    base = inherit(*step, base);
+    resolved_.emplace(step->key, base);
   }
-  if (resolved_.contains(name) || own_.contains(name)) return resolve(name);
-  if (name == "default") return nullptr;
-  findings_.error(extends.place, extends.path, "no policy of the key \"" + name + "\"", did_you_mean(name, parents()));
-  return nullptr;
+}
+
+/// Walks from a policy to one that is known already, or begins as nobody's copy; what lies before it is the chain. In a
+/// loop and not by recursion: a chain is as long as whoever wrote the file likes.
+Inheritance::Resolved Inheritance::follow(std::string_view key, std::vector<Step>& chain) {
+  std::unordered_map<std::string_view, std::size_t> places;  // in the chain
+  for (std::string name(key);;) {
+    if (const auto done = resolved_.find(name); done != resolved_.end()) return done->second;
+    const auto& [own_key, own] = *own_.find(name);
+    if (const auto [again, is_new] = places.emplace(own_key, chain.size()); !is_new) {
+      report_circle(chain, again->second);
+      return {};
+    }
+    const bool map = own->kind == Node::Kind::map;
+    const Entry* const extends = map ? own->find(kExtends) : nullptr;
+    if (extends == nullptr || extends->value->kind == Node::Kind::null) {
+      return resolved_.emplace(own_key, Resolved{map ? own : nullptr, 0}).first->second;
+    }
+    const std::string path = join_path(join_path(path_, own_key), kExtends);
+    chain.push_back({own_key, own, {extends->value, path, extends->value->place}});
+    const std::optional<std::string> next = parent(chain.back().extends);
+    if (!next) return {};
+    name = *next;
+  }
+}
+
+/// The key of a parent; nullopt where there is nothing to inherit.
+std::optional<std::string> Inheritance::parent(const Value& extends) {
+  std::string name;
+  if (!read_text(findings_, extends, name, "the key of a policy")) return std::nullopt;
+  if (resolved_.contains(name) || own_.contains(name)) return name;
+  if (name == "default") return std::nullopt;
+  std::string hint = ++hints_ <= kMaxHints ? did_you_mean(name, parents()) : "";
+  findings_.error(extends.place, extends.path, "no policy of the key \"" + name + "\"", std::move(hint));
+  return std::nullopt;
+}
+
+void Inheritance::report_circle(const std::vector<Step>& chain, std::size_t first) {
+  std::string circle;
+  for (std::size_t i = first; i < chain.size(); ++i) {
+    if (i == first + kMaxShownOfCircle) {
+      circle += "... -> ";
+      break;
+    }
+    circle += std::string(chain[i].key) + " -> ";
+  }
+  const Value& last = chain.back().extends;
+  findings_.error(last.place, last.path, "a circle: " + circle + std::string(chain[first].key));
+}
+
+Inheritance::Resolved Inheritance::inherit(const Step& step, const Resolved& base) {
+  if (base.node == nullptr) return {step.own, 0};
+  const auto report = [&](std::string message) {
+    findings_.error(step.extends.place, step.extends.path, std::move(message));
+  };
+  // What comes behind a policy that has too much behind it is not told: it would be the rest of the file.
+  const std::size_t parents = base.parents + 1;
+  if (parents > kMaxParents) {
+    if (parents == kMaxParents + 1) report("a chain of parents must be no longer than " + std::to_string(kMaxParents));
+    return {step.own, parents};
+  }
+  const bool full = inherited_ > kMaxKeys;
+  const Node* const both = full ? nullptr : overlay(*base.node, *step.own, true);
+  if (inherited_ > kMaxKeys && !full) report("too many keys are inherited");
+  return {both == nullptr ? step.own : both, parents};
 }
 
 std::vector<std::string_view> Inheritance::parents() const {
@@ -79,18 +128,23 @@ std::vector<std::string_view> Inheritance::parents() const {
 }
 
 Node* Inheritance::overlay(const Node& base, const Node& own, bool by_block) {
+  inherited_ += base.entries.size() + own.entries.size();
+  if (inherited_ > kMaxKeys) return nullptr;
   Node& out = made_.add(Node::Kind::map, 0, 0);
   out.place = own.place;
   out.entries = own.entries;
+  std::unordered_map<std::string_view, std::size_t> mine;
+  for (std::size_t i = 0; i < own.entries.size(); ++i) mine.emplace(own.entries[i].key, i);
   for (const Entry& inherited : base.entries) {
     if (inherited.key == kExtends) continue;
-    const auto mine = std::find_if(out.entries.begin(), out.entries.end(),
-                                   [&](const Entry& entry) { return entry.key == inherited.key; });
-    if (mine == out.entries.end()) {
+    const auto found = mine.find(inherited.key);
+    if (found == mine.end()) {
       out.entries.push_back(inherited);
-    } else if (by_block && mine->value->kind == Node::Kind::map && inherited.value->kind == Node::Kind::map) {
-      mine->value = overlay(*inherited.value, *mine->value, false);
+      continue;
     }
+    Node*& value = out.entries[found->second].value;
+    if (!by_block || value->kind != Node::Kind::map || inherited.value->kind != Node::Kind::map) continue;
+    if (Node* const both = overlay(*inherited.value, *value, false)) value = both;
   }
   return &out;
 }

@@ -8,6 +8,7 @@
 #include <yaml-cpp/parser.h>
 
 #include "proxy/config/node.hpp"
+#include "proxy/config/text.hpp"
 
 namespace outrigger::config {
 namespace {
@@ -167,26 +168,6 @@ std::pair<int, int> place_of(const YAML::Exception& error, std::string_view text
   const std::size_t last = text.rfind('\n');
   const std::size_t col = last == std::string_view::npos ? text.size() : text.size() - last - 1;
   return {lines + 1, static_cast<int>(col) + 1};
-}
-
-/// Length of the UTF-8 sequence at the front; 0 where it is none.
-std::size_t sequence_length(std::string_view text) noexcept {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned lead = byte(0);
-  const std::size_t length = lead < 0x80   ? 1
-                             : lead < 0xc2 ? 0
-                             : lead < 0xe0 ? 2
-                             : lead < 0xf0 ? 3
-                             : lead < 0xf5 ? 4
-                                           : 0;
-  if (length == 0 || length > text.size()) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  const unsigned second = length > 2 ? byte(1) : 0x80;
-  const bool overlong = (lead == 0xe0 && second < 0xa0) || (lead == 0xf0 && second < 0x90);
-  const bool beyond = (lead == 0xed && second > 0x9f) || (lead == 0xf4 && second > 0x8f);
-  return overlong || beyond ? 0 : length;
 }
 
 /// Refuses what no editor writes on purpose: bytes that are not UTF-8, and control characters. yaml-cpp passes both.

@@ -2,6 +2,7 @@
 #include <unordered_map>
 
 #include "proxy/config/node.hpp"
+#include "proxy/config/text.hpp"
 
 namespace outrigger::config {
 namespace {
@@ -145,6 +146,9 @@ class Resolver {
     const std::optional<std::string> value = lookup_(name);
     if (dash != std::string_view::npos && (!value || value->empty())) {
       out += inside.substr(dash + 2);
+    } else if (value && !is_utf8(*value)) {
+      refuse(scalar, path, "the environment variable " + name + " is not valid UTF-8", "");
+      return false;
     } else if (value) {
       out += *value;
     } else {

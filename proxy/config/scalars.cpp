@@ -9,6 +9,7 @@
 #include <iterator>
 #include <optional>
 
+#include "proxy/config/text.hpp"
 #include "proxy/http/chars.hpp"
 
 namespace outrigger::config {
@@ -31,7 +32,7 @@ bool all_digits(std::string_view text) noexcept {
 
 std::string quoted(std::string_view text) {
   std::string out = "\"";
-  out += text.substr(0, 60);
+  out += cut(text, 60);
   if (text.size() > 60) out += "...";
   return out + '"';
 }

@@ -204,7 +204,7 @@ bool Server::open_listeners() {
   for (std::size_t i = 0; i < first_config_.listeners.size(); ++i) {
     const config::ListenerConfig& listener = first_config_.listeners[i];
     const auto addresses = addresses_of(listener.listen);
-    std::string error = "the address does not resolve";
+    std::string error = config::to_string(listener.listen) + ": the address does not resolve";
     std::vector<int> descriptors;
     if (!addresses.empty()) descriptors = net::open_listeners(addresses.front(), worker_count_, error);
     if (descriptors.empty()) {
@@ -231,9 +231,7 @@ bool Server::open_admin() {
   const config::AdminConfig& admin = first_config_.admin;
   admin::AdminBackend& backend = *this;
   admin_ = std::make_unique<admin::AdminServer>(
-      io_, backend,
-      admin::AdminOptions{
-          .address = admin.listen.host, .port = admin.listen.port, .allowed_hosts = admin.allowed_hosts});
+      io_, backend, admin::AdminOptions{.address = admin.listen.host, .port = admin.listen.port});
   const auto error = admin_->start();
   if (error)
     std::cerr << "outrigger: admin: cannot listen on " << config::to_string(admin.listen) << ": " << *error << '\n';
@@ -288,7 +286,7 @@ std::string Server::ready_line() const {
   for (std::size_t i = 0; i < listening_.size(); ++i)
     line["listeners"][first_config_.listeners[i].name] = listening_[i];
   line["admin"] = admin_->endpoint();
-  return line.dump();
+  return config::json_text(line);
 }
 
 // ---- configuration ----------------------------------------------------------------------------
@@ -331,22 +329,33 @@ void Server::reload(ReloadDone done) {
 
 void Server::begin_reload() {
   if (stage_ == Stage::stopped) {
-    return next_reload()({false, snapshot_->generation, {"draining is over: there is nothing left to reload for"}});
+    return next_reload()({false, snapshot_->generation, {"draining is over: there is nothing left to reload for"}, {}});
   }
-  config::LoadResult loaded = config::load_file(options_.config_file);
   std::vector<std::string> errors;
-  for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
-    if (diagnostic.severity == config::Severity::error) errors.push_back(config::to_string(diagnostic));
-  }
-  if (errors.empty()) errors = unchangeable(loaded.config);
+  std::vector<std::string> warnings;
+  const auto next = std::make_shared<config::Config>();
   std::shared_ptr<const net::TlsContexts> tls;
-  if (errors.empty()) tls = build_tls(loaded.config, errors);
-  if (!errors.empty()) return refuse_reload(std::move(errors));
-  const auto next = std::make_shared<config::Config>(std::move(loaded.config));
-  names_.learn(*next, [this, next, tls] { end_reload(std::move(*next), tls); });
+  try {
+    config::LoadResult loaded = config::load_file(options_.config_file);
+    for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
+      (diagnostic.severity == config::Severity::error ? errors : warnings).push_back(config::to_string(diagnostic));
+    }
+    if (errors.empty()) errors = unchangeable(loaded.config);
+    if (errors.empty()) tls = build_tls(loaded.config, errors);
+    *next = std::move(loaded.config);
+  } catch (const std::exception& error) {
+    // Not an answer to whoever asked alone: the reloads behind this one wait for it to be decided.
+    errors.emplace_back(error.what());
+  }
+  // Each text is a message of its own, so that many of them are not taken for one that repeats.
+  for (const std::string& warning : warnings) log_.control().write(telemetry::LogLevel::warn, warning);
+  if (!errors.empty()) return refuse_reload(std::move(errors), std::move(warnings));
+  names_.learn(*next, [this, next, tls, warnings = std::move(warnings)]() mutable {
+    end_reload(std::move(*next), tls, std::move(warnings));
+  });
 }
 
-void Server::refuse_reload(std::vector<std::string> errors) {
+void Server::refuse_reload(std::vector<std::string> errors, std::vector<std::string> warnings) {
   config_levels_.last_reload_unix_seconds = static_cast<double>(net::wall_now_us()) / 1e6;
   config_levels_.last_reload_success = false;
   ++config_levels_.reloads_failed;
@@ -355,16 +364,17 @@ void Server::refuse_reload(std::vector<std::string> errors) {
     log_.control().write(telemetry::LogLevel::error, "the configuration was not reloaded", {{"error", error}});
   }
   names_.keep_only(snapshot_->config);
-  next_reload()({false, snapshot_->generation, std::move(errors)});
+  next_reload()({false, snapshot_->generation, std::move(errors), std::move(warnings)});
 }
 
-void Server::end_reload(config::Config config, std::shared_ptr<const net::TlsContexts> tls) {
-  if (stage_ == Stage::stopped) return refuse_reload({"the process has drained meanwhile"});
+void Server::end_reload(config::Config config, std::shared_ptr<const net::TlsContexts> tls,
+                        std::vector<std::string> warnings) {
+  if (stage_ == Stage::stopped) return refuse_reload({"the process has drained meanwhile"}, std::move(warnings));
   std::vector<std::string> errors;
   config::ChaosOrders orders = chaos_orders_;
   const std::vector<std::string> ended = drop_ended(orders, config, net::wall_now_us());
   auto next = build(std::move(config), orders, snapshot_->generation + 1, errors);
-  if (!next) return refuse_reload(std::move(errors));
+  if (!next) return refuse_reload(std::move(errors), std::move(warnings));
   config_levels_.last_reload_unix_seconds = static_cast<double>(net::wall_now_us()) / 1e6;
   config_levels_.last_reload_success = true;
   last_errors_.clear();
@@ -373,7 +383,9 @@ void Server::end_reload(config::Config config, std::shared_ptr<const net::TlsCon
   names_.keep_only(next->config);
   names_.refresh();
   ReloadDone done = next_reload();
-  if (next->content_hash == snapshot_->content_hash) return done({true, snapshot_->generation, {}});
+  if (next->content_hash == snapshot_->content_hash) {
+    return done({true, snapshot_->generation, {}, std::move(warnings)});
+  }
   for (const config::Renewed& renewed : config::renewed_states(*snapshot_, *next)) {
     log_.control().write(telemetry::LogLevel::info, "another structure: the state begins anew",
                          {{"kind", renewed.kind}, {"name", renewed.name}});
@@ -384,9 +396,10 @@ void Server::end_reload(config::Config config, std::shared_ptr<const net::TlsCon
     log_.control().write(telemetry::LogLevel::warn, "ordered faults ended with the reload", {{"policy", policy}});
   }
   tls_ = std::move(tls);
-  publish(std::move(next), std::move(orders), [done = std::move(done)](std::uint64_t generation) {
-    done({true, generation, {}});
-  });
+  publish(std::move(next), std::move(orders),
+          [done = std::move(done), warnings = std::move(warnings)](std::uint64_t generation) {
+            done({true, generation, {}, warnings});
+          });
   log_chaos();
 }
 
@@ -563,6 +576,11 @@ std::optional<std::string> Server::unready_reason() {
   return stage_ == Stage::starting ? "starting" : "draining";
 }
 
+void Server::call_failed(std::string_view target, std::string_view why) {
+  log_.control().write(telemetry::LogLevel::error, "a call of the admin API failed",
+                       {{"call", target}, {"error", why}});
+}
+
 std::string Server::config_json() {
   ordered_json document{{"generation", snapshot_->generation},
                         {"hash", snapshot_->content_hash},
@@ -573,12 +591,14 @@ std::string Server::config_json() {
                         {"instance", instance_},
                         {"workers", worker_count_},
                         {"config", effective_config()}};
-  return document.dump(2);
+  return config::json_text(document, 2);
 }
 
 namespace {
 
-std::string only(const char* name, ordered_json list) { return ordered_json{{name, std::move(list)}}.dump(); }
+std::string only(const char* name, ordered_json list) {
+  return config::json_text(ordered_json{{name, std::move(list)}});
+}
 
 }  // namespace
 
@@ -627,7 +647,7 @@ std::string Server::policies_json() {
     policy["state"] = view_policy(*snapshot_, key, net::steady_now());
     list.push_back(std::move(policy));
   }
-  return ordered_json{{"policies", std::move(list)}}.dump();
+  return only("policies", std::move(list));
 }
 
 std::optional<std::string> Server::policy_json(std::string_view key) {
@@ -637,7 +657,7 @@ std::optional<std::string> Server::policy_json(std::string_view key) {
   ordered_json policy = *found;
   policy["key"] = key;
   policy["state"] = view_policy(*snapshot_, key, net::steady_now());
-  return policy.dump();
+  return config::json_text(policy);
 }
 
 std::string Server::validate(std::string_view yaml) {
@@ -648,7 +668,8 @@ std::string Server::validate(std::string_view yaml) {
   for (const config::Diagnostic& diagnostic : loaded.diagnostics) {
     (diagnostic.severity == config::Severity::error ? errors : warnings).push_back(config::to_string(diagnostic));
   }
-  return ordered_json{{"valid", loaded.ok()}, {"errors", std::move(errors)}, {"warnings", std::move(warnings)}}.dump();
+  return config::json_text(
+      ordered_json{{"valid", loaded.ok()}, {"errors", std::move(errors)}, {"warnings", std::move(warnings)}});
 }
 
 namespace {

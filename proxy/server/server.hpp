@@ -16,7 +16,9 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
@@ -60,6 +62,8 @@ class Server final : private admin::AdminBackend {
   enum class Stage : std::uint8_t { starting, serving, draining, closing, stopped };
 
   // admin::AdminBackend
+  std::span<const std::string> allowed_hosts() override { return snapshot_->config.admin.allowed_hosts; }
+  void call_failed(std::string_view target, std::string_view why) override;
   std::optional<std::string> unready_reason() override;
   std::string metrics_text() override { return export_->text(); }
   std::string config_json() override;
@@ -96,8 +100,8 @@ class Server final : private admin::AdminBackend {
   std::vector<std::string> unchangeable(const config::Config& next) const;
   using ReloadDone = std::function<void(admin::ReloadResult)>;
   void begin_reload();
-  void end_reload(config::Config next, std::shared_ptr<const net::TlsContexts> tls);
-  void refuse_reload(std::vector<std::string> errors);
+  void end_reload(config::Config next, std::shared_ptr<const net::TlsContexts> tls, std::vector<std::string> warnings);
+  void refuse_reload(std::vector<std::string> errors, std::vector<std::string> warnings);
   ReloadDone next_reload();
   void names_changed();
   std::string ready_line() const;

@@ -199,6 +199,20 @@ class ConfigCall(EndToEnd):
         for word in (rig.up.name, "t.Op", "overall_timeout", "max_attempts"):
             self.assertIn(word, text)
 
+    def test_a_value_that_is_cut_within_a_character_is_quoted_up_to_it(self):
+        rig = self.rig()
+        response = rig.proxy.call("/config/validate", "POST", body=("version: " + "x" * 59 + "é\n").encode())
+        self.assertEqual((response.status, [error for error in json.loads(response.body)["errors"] if "x" * 59 in error]),
+                         (200, ['body:1:10: error: version: must be a whole number, got "' + "x" * 59 + '..."']))
+        self.assertEqual(rig.proxy.call("/healthz").status, 200)
+
+    def test_a_file_whose_name_is_not_utf8_is_shown_as_far_as_it_is(self):
+        proxy = self.start(settings(["127.0.0.1:9"]), wrap=(
+            "sh", "-c", r"""f=$(printf '%s/\377.yaml' "${3%/*}"); cp "$3" "$f"; exec "$0" run --config "$f" """))
+        self.before([], proxy)
+        self.assertTrue(proxy.json("/config")["source"].endswith("/\ufffd.yaml"))
+        self.assertEqual(proxy.call("/healthz").status, 200)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -126,6 +126,27 @@ class Check(CommandLine):
         self.assertEqual(len(found), 1)
         self.assertIn("OUTRIGGER_TEST_UPSTREAM", found[0][3])
 
+    def test_a_variable_of_the_environment_that_is_not_utf8_is_refused(self):
+        text = GOOD.replace("    overall_timeout: 2s", '    id: "${OUTRIGGER_TEST_ID}"')
+        self.one(text, 11, 9, "policies.a.B.id", "OUTRIGGER_TEST_ID is not valid UTF-8",
+                 environment={"OUTRIGGER_TEST_ID": os.fsdecode(b"\xff")})
+
+    def test_what_a_file_says_cannot_add_a_line_or_an_escape_of_its_own(self):
+        self.one(GOOD.replace("2s", r'"1s\nF:1:1: error: forged\e[31m"'), 11, 22, "policies.a.B.overall_timeout",
+                 r'got "1s\\nF:1:1: error: forged\\x1b\[31m"')
+        path = self.file(GOOD + r'"key\nF:1:1: error: forged\u009b31m": 1' + "\n")
+        self.assertEqual(self.call("check", path).stderr,
+                         path + r":14:1: error: key\nF:1:1: error: forged\u009b31m: unknown key "
+                         r"(a blank must follow the colon: key\nF: 1:1: error: forged\u009b31m)" + "\n")
+
+    def test_a_long_chain_of_parents_is_an_error_and_not_the_end(self):
+        for last in ("{}", "{ extends: p0 }"):
+            with self.subTest(last):
+                chain = "".join(f"  p{number}: {{ extends: p{number + 1} }}\n" for number in range(25_000))
+                found = self.findings(GOOD + chain + f"  p25000: {last}\n")
+                self.assertIn("no longer than 32", " ".join(message for *_, message in found))
+                self.assertLess(len(found), 5)
+
     def test_inheritance_and_removal(self):
         text = GOOD + "  c.D: { extends: a.B, retry: null }\n  e.F: { extends: preset/http, overall_timeout: 5s }\n"
         self.assertEqual(self.findings(text, status=0), [])
@@ -197,6 +218,12 @@ class Start(CommandLine):
             result = self.call("run", "--config", self.file(text))
             self.assertEqual((result.returncode, result.stdout), (1, ""))
             self.assertIn(up.name, result.stderr)
+
+    def test_a_listener_whose_address_does_not_resolve_is_named_with_it(self):
+        text = GOOD.replace("name: main, listen: 127.0.0.1:0", "name: main, listen: 'nowhere.invalid:80'")
+        result = self.call("run", "--config", self.file(text))
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.assertIn("listener main: cannot listen on nowhere.invalid:80: the address does not resolve\n", result.stderr)
 
     def test_a_second_process_cannot_share_a_port(self):
         rig = self.rig()

@@ -222,6 +222,41 @@ class Reload(EndToEnd):
         self.assertEqual((response.status, "policies.t.Op.overall_timeout" in response.body.decode()), (422, True))
         self.assertEqual(rig.timeline(rig.fetch())["deadline_ms"], 3000)
 
+    def test_a_reload_says_its_warnings(self):
+        rig = self.rig()
+        config = settings([rig.up.name], policy={"overall_timeout": "2s", "retry": {"timeout_per_attempt": "3s"}})
+        rig.proxy.write(config)
+        response = rig.proxy.call("/reload", "POST", body=b"")
+        warnings = json.loads(response.body)["warnings"]
+        self.assertEqual((response.status, len(warnings)), (200, 1))
+        self.assertIn("warning: policies.t.Op.retry.timeout_per_attempt: ", warnings[0])
+        eventually(lambda: warnings[0] in rig.proxy.stderr(), "the log has it, too")
+        # As at the start, whether anything has changed or not.
+        rig.proxy.send(signal.SIGHUP)
+        eventually(lambda: rig.proxy.stderr().count(warnings[0]) == 2, "each reload says it")
+        rig.proxy.write({**config, "version": 2})
+        response = rig.proxy.call("/reload", "POST", body=b"")
+        self.assertEqual((response.status, json.loads(response.body)["warnings"]), (422, warnings))
+
+    def test_the_admin_api_goes_by_the_hosts_of_the_reloaded_file(self):
+        rig = self.rig(admin={"listen": "127.0.0.1:0", "allowed_hosts": ["old.test"]})
+
+        def statuses():
+            return [rig.proxy.call("/config", headers=[("Host", host)]).status for host in ("old.test", "new.test")]
+
+        self.assertEqual(statuses(), [200, 403])
+        self.reload(rig, settings([rig.up.name], admin={"listen": "127.0.0.1:0", "allowed_hosts": ["new.test"]}))
+        self.assertEqual(statuses(), [403, 200])
+
+    def test_a_chain_of_parents_that_is_too_long_changes_nothing(self):
+        rig = self.rig()
+        config = settings([rig.up.name])
+        config["policies"].update({f"p{number}": {"extends": f"p{number + 1}"} for number in range(10_000)})
+        config["policies"]["p10000"] = {}
+        rig.proxy.write(config)
+        response = rig.proxy.call("/reload", "POST", body=b"")
+        self.assertEqual((response.status, rig.proxy.call("/healthz").status), (422, 200))
+
     def test_unchanged_content_makes_no_new_generation(self):
         config = settings(["127.0.0.1:9"])
         proxy = self.start(config).wait_ready()

@@ -281,11 +281,21 @@ TEST_SUITE("admin") {
   TEST_CASE("a reload answers with the generation, or with the errors and the one that stays") {
     Api api;
     CHECK(json::parse(api.post("/reload").body) == json{{"generation", 7}});
-    api.backend.reload_result = {false, 6, {"a.yaml:1:2: error: version: \"is\" required"}};
+    api.backend.reload_result = {false, 6, {"a.yaml:1:2: error: version: \"is\" required"}, {}};
     const AdminResponse response = api.post("/reload");
     CHECK(response.status == 422);
     CHECK(json::parse(response.body)["generation"] == 6);
     CHECK(json::parse(response.body)["errors"][0] == "a.yaml:1:2: error: version: \"is\" required");
+    CHECK_FALSE(json::parse(response.body).contains("warnings"));
+  }
+
+  TEST_CASE("a reload says its warnings, whether it is in force or not") {
+    Api api;
+    api.backend.reload_result.warnings = {"a.yaml:3:4: warning: policies.a: no route uses this policy"};
+    const json warned{{"generation", 7}, {"warnings", api.backend.reload_result.warnings}};
+    CHECK(json::parse(api.post("/reload").body) == warned);
+    api.backend.reload_result.ok = false;
+    CHECK(json::parse(api.post("/reload").body)["warnings"] == warned["warnings"]);
   }
 
   TEST_CASE("a circuit is commanded by its decoded name, and only where there is one") {

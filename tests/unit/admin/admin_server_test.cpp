@@ -176,6 +176,32 @@ TEST_SUITE("admin") {
     CHECK(client.read_all().ends_with(R"({"timelines":[{"request_id":"b"},{"request_id":"a"}]})"));
   }
 
+  TEST_CASE("a call that fails is answered with 500, and the next one is served") {
+    Running running;
+    running.backend().broken = "no memory";
+    Client client{running.port()};
+    client.send("POST /config/validate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\na");
+    const std::string answer = client.read_all();
+    CHECK(answer.starts_with("HTTP/1.1 500 "));
+    CHECK(answer.find("Connection: close\r\n") != std::string::npos);
+    CHECK(running.backend().failed == "/config/validate: no memory");
+    Client next{running.port()};
+    next.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    CHECK(next.read("ok").ends_with("\r\n\r\nok"));
+  }
+
+  TEST_CASE("the hosts that are allowed are those that the process names at that time") {
+    Running running;
+    const auto status = [&running] {
+      Client client{running.port()};
+      client.send("GET /healthz HTTP/1.1\r\nHost: sidecar.test\r\nConnection: close\r\n\r\n");
+      return client.read_all().substr(9, 3);
+    };
+    CHECK(status() == "403");
+    running.backend().hosts = {"sidecar.test"};
+    CHECK(status() == "200");
+  }
+
   TEST_CASE("a server that stops while an answer is awaited ends the connection") {
     std::promise<std::function<void()>> asked;
     std::string answer = "none";

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <optional>
+#include <span>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,7 +16,10 @@ namespace outrigger::admin {
 
 struct FakeBackend final : AdminBackend {
   std::optional<std::string> unready;
-  ReloadResult reload_result{true, 7, {}};
+  ReloadResult reload_result{true, 7, {}, {}};
+  std::vector<std::string> hosts;
+  std::string broken;  // what validating dies of
+  std::string failed;  // the call that did, and of what
   telemetry::TimelineFilter filter;
   std::size_t limit = 0;
   std::string validated;
@@ -32,6 +37,10 @@ struct FakeBackend final : AdminBackend {
   std::function<void()> later;
   std::function<void()> on_asked = [] {};  // for timelines
 
+  std::span<const std::string> allowed_hosts() override { return hosts; }
+  void call_failed(std::string_view target, std::string_view why) override {
+    failed = std::string{target} + ": " + std::string{why};
+  }
   std::optional<std::string> unready_reason() override { return unready; }
   std::string metrics_text() override { return "outrigger_draining 0\n"; }
   std::string config_json() override { return R"({"generation":7})"; }
@@ -48,6 +57,7 @@ struct FakeBackend final : AdminBackend {
     return R"({"key":"payments.Charge"})";
   }
   std::string validate(std::string_view yaml) override {
+    if (!broken.empty()) throw std::runtime_error(broken);
     validated = yaml;
     return R"({"valid":true,"errors":[],"warnings":[]})";
   }

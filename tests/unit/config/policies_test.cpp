@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <string>
 
@@ -162,6 +163,48 @@ TEST_SUITE("config") {
           Lines{"t.yaml:12:16: error: policies.c.extends: a circle: a -> b -> c -> a"});
     CHECK(errors("policies:\n  z: {extends: a}\n  a: {extends: b}\n  b: {extends: a}\n", {"z", "a", "b"}) ==
           Lines{"t.yaml:12:16: error: policies.b.extends: a circle: a -> b -> a"});
+  }
+
+  TEST_CASE("a chain of parents may have 32 of them, and a longer one is told once") {
+    const auto chain = [](int parents, const std::string& last) {
+      std::string text = "policies:\n";
+      for (int i = 0; i < parents; ++i) {
+        text += "  p" + std::to_string(i) + ": {extends: p" + std::to_string(i + 1) + "}\n";
+      }
+      return text + "  p" + std::to_string(parents) + ": {" + last + "}\n";
+    };
+    const LoadResult longest = load_policies(chain(32, "overall_timeout: 3s"), {"p0"});
+    CHECK(longest.diagnostics.empty());
+    CHECK(longest.config.policies.at("p0").policy.overall_timeout == 3s);
+    const auto errors = [](const LoadResult& result) {
+      Lines lines;
+      for (const Diagnostic& diagnostic : result.diagnostics) {
+        if (diagnostic.severity == Severity::error) lines.push_back(to_string(diagnostic));
+      }
+      return lines;
+    };
+    const std::string too_long = ".extends: a chain of parents must be no longer than 32";
+    CHECK(errors(load_policies(chain(33, "overall_timeout: 3s"), {"p0"})) ==
+          Lines{"t.yaml:8:17: error: policies.p0" + too_long});
+    CHECK(errors(load_policies(chain(20'000, "overall_timeout: 3s"), {"p0"})) ==
+          Lines{"t.yaml:19975:21: error: policies.p19967" + too_long});
+    CHECK(errors(load_policies(chain(20'000, "extends: p0"), {"p0"})) ==
+          Lines{"t.yaml:19975:21: error: policies.p19967" + too_long,
+                "t.yaml:20008:21: error: policies.p20000.extends: a circle: p0 -> p1 -> p2 -> p3 -> p4 -> p5 -> p6 -> "
+                "p7 -> ... -> p0"});
+  }
+
+  TEST_CASE("what policies inherit is bounded however they share it") {
+    std::string text = "policies:\n  base: {retry: {";
+    for (int i = 0; i < 2'000; ++i) text += "k" + std::to_string(i) + ": ,";
+    text += "}, hedge: {}}\n";
+    for (int i = 0; i < 200; ++i) {
+      text += "  p" + std::to_string(i) + ": {extends: base, retry: {jitter: none}, hedge: {}}\n";
+    }
+    const Lines lines = findings_in(text);
+    CHECK(std::count_if(lines.begin(), lines.end(), [](const std::string& line) {
+            return line.ends_with(".extends: too many keys are inherited");
+          }) == 1);
   }
 
   TEST_CASE("an unknown parent is an error with the nearest name") {

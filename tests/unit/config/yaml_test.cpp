@@ -164,6 +164,11 @@ TEST_SUITE("config") {
                 "t.yaml:10:10: error: drain.grace: `a-b` is not the name of a variable (a dollar is written $$)",
                 "t.yaml:11:11: error: instance: `${` without its `}` (a dollar is written $$)"});
   }
+
+  TEST_CASE("a variable must be UTF-8 as the file must") {
+    CHECK(findings_in("telemetry: {log: {file: '${BAD}'}}\n", {{"BAD", "a\xff"}}) ==
+          Lines{"t.yaml:8:25: error: telemetry.log.file: the environment variable BAD is not valid UTF-8"});
+  }
 }
 
 }  // namespace
