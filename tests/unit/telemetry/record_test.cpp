@@ -184,7 +184,8 @@ TEST_SUITE("telemetry") {
     CHECK(result_of(hedged(Outcome::abort, Reason::hedge_lost, 0)) == "l");
     CHECK(result_of(hedged(Outcome::retryable, Reason::http_503, 503)) == "f");
     CHECK(result_of(hedged(Outcome::retryable, Reason::http_503, 503).ended(Reason::http_5xx, 503)) == "f");
-    CHECK(result_of(hedged(Outcome::abort, Reason::overall_timeout, 0).ended(Reason::overall_timeout, 504)) == "f");
+    CHECK(result_of(hedged(Outcome::abort, Reason::overall_timeout, 0, exchange::kNoAttempt)
+                        .ended(Reason::overall_timeout, 504)) == "f");
     SampleTimeline suppressed;
     suppressed.get().hedges_suppressed = 1;
     CHECK(result_of(suppressed) == "s");
