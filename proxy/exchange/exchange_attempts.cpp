@@ -213,7 +213,8 @@ std::optional<Refusal> Exchange::clear(AttemptKind kind, const BudgetRef* budget
   if (auto refused = choose_endpoint(kind, clearance)) return refused;
   if (auto refused = enter_circuits(clearance)) return refused;
   if (budget == nullptr || budget->state == nullptr) return std::nullopt;
-  clearance.budget = budget->state->admit(*budget->config, budget->cost, now_);
+  const policy::Extra extra = kind == AttemptKind::hedge ? policy::Extra::hedge : policy::Extra::retry;
+  clearance.budget = budget->state->admit(*budget->config, budget->cost, now_, extra);
   if (!clearance.budget) return Refusal{Reason::budget_denied, Part::budget, {}, budget->name};
   return std::nullopt;
 }

@@ -44,6 +44,7 @@ struct RequestFacts {
   std::optional<CacheFacts> cache;
   bool chaos = false;              // the policy's faults are meant for it
   std::string_view logged_fields;  // the inside of a JSON object: request fields named for the access log
+  bool logged_fields_cut = false;  // there was no room for all of them
   std::int64_t wall_start_us = 0;  // Unix time, for people only
 };
 

@@ -38,6 +38,7 @@ void record_request(Timeline& timeline, TimePoint now, const RequestFacts& facts
   timeline.method = timeline.keep(facts.method, 32);
   timeline.path = timeline.keep(facts.path, Timeline::kMaxPath);
   timeline.logged_fields = timeline.keep(facts.logged_fields, Timeline::kMaxLoggedFields);
+  timeline.truncated = timeline.truncated || facts.logged_fields_cut;
   timeline.priority = to_string(facts.priority);
 }
 

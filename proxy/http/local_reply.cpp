@@ -87,6 +87,7 @@ void write_head(const LocalReply& reply, std::uint16_t status, std::size_t body_
   out.number(status);
   out.line(" ", status_phrase(status));
   out.line("Date: ", reply.date);
+  out.line("Via: 1.1 ", reply.instance);
   write_proxy_status(reply, out);
   out.line("X-Outrigger-Reason: ", to_string(reply.reason));
   if (reply.retry_after) out.line("Retry-After: ", *reply.retry_after);

@@ -285,6 +285,8 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
     loop().shown_path.append(target->query);
     shown_path = loop().shown_path.view();
   }
+  bool logged_fields_cut = false;
+  const std::string_view logged_fields = fields_to_log(fields, logged_fields_cut);
   driver_ = &edge_.take_driver();
   driver_->begin(*this, edge_.view,
                  {.head = &head,
@@ -306,7 +308,8 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                             .fields = fields.view(),
                             .cache = cache_facts(plan, asked, scheme, has_body || !upgrade.empty(), loop().cache_key),
                             .chaos = meets_chaos(plan, asked),
-                            .logged_fields = fields_to_log(fields),
+                            .logged_fields = logged_fields,
+                            .logged_fields_cut = logged_fields_cut,
                             .wall_start_us = loop().wall_us()},
                   .replay_limit = replay,
                   .body = body,
@@ -330,7 +333,8 @@ std::string_view H1Downstream::client_ip(const http::FieldList& fields) const no
 }
 
 /// The fields that the access log names, as the inside of a JSON object; whole ones only, as many as there is room for.
-std::string_view H1Downstream::fields_to_log(const http::FieldList& fields) {
+/// `cut` becomes true where that is not all of them.
+std::string_view H1Downstream::fields_to_log(const http::FieldList& fields, bool& cut) {
   Buffer& text = loop().text;
   text.clear();
   for (const std::string& name : edge_.view->snapshot->config.telemetry.access_log.headers) {
@@ -342,7 +346,9 @@ std::string_view H1Downstream::fields_to_log(const http::FieldList& fields) {
     text.append("\":\"");
     http::append_json_escaped(*value, text);
     text.append("\"");
-    if (text.size() > exchange::Timeline::kMaxLoggedFields) text.truncate(before);
+    if (text.size() <= exchange::Timeline::kMaxLoggedFields) continue;
+    text.truncate(before);
+    cut = true;
   }
   return text.view();
 }

@@ -144,7 +144,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   const http::HeaderEdits* response_edits() const noexcept;
   std::span<const Field> own_fields(std::string_view fallback, HeaderView theirs);
   void add_debug_fields();
-  std::string_view fields_to_log(const http::FieldList& fields);
+  std::string_view fields_to_log(const http::FieldList& fields, bool& cut);
   Priority priority_of(const http::FieldList& fields, std::optional<Priority> fixed) const noexcept;
   std::string_view client_ip(const http::FieldList& fields) const noexcept;
   std::string_view request_id() const noexcept { return {request_id_, request_id_size_}; }

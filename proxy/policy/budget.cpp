@@ -187,18 +187,25 @@ bool Budget::peek(const BudgetConfig& config, double cost, TimePoint now) const 
   return true;
 }
 
-BudgetPermit Budget::admit(const BudgetConfig& config, double cost, TimePoint now) noexcept {
+BudgetPermit Budget::admit(const BudgetConfig& config, double cost, TimePoint now, Extra extra) noexcept {
   bool taken = true;
   switch (config.type) {
-    case BudgetType::ratio: return take_ratio(config) ? BudgetPermit{*this} : BudgetPermit{};
+    case BudgetType::ratio: taken = take_ratio(config); break;
     case BudgetType::window: taken = take_window(config, now); break;
     case BudgetType::token_bucket: taken = take_tokens(config, cost, now); break;
     case BudgetType::success_credit: taken = take_credit(config, now); break;
     case BudgetType::unlimited: break;
   }
-  if (!taken) return {};
-  extras_in_flight_.value.fetch_add(1, std::memory_order_relaxed);
-  return BudgetPermit{*this};
+  BudgetPermit permit;
+  if (!taken) return permit;
+  // `ratio` has counted it while it decided.
+  if (config.type != BudgetType::ratio) extras_in_flight_.value.fetch_add(1, std::memory_order_relaxed);
+  permit.extra_ = Permit<Budget>{*this};
+  if (extra == Extra::hedge) {
+    hedges_in_flight_.value.count.fetch_add(1, std::memory_order_relaxed);
+    permit.hedge_ = Permit<HedgesInFlight>{hedges_in_flight_.value};
+  }
+  return permit;
 }
 
 double Budget::available(const BudgetConfig& config, TimePoint now) const noexcept {

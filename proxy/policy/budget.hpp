@@ -49,8 +49,26 @@ struct BudgetConfig {
 
 class Budget;
 
+enum class Extra : std::uint8_t { retry, hedge };
+
+/// Only to be shown: the rules count all extra attempts alike.
+struct HedgesInFlight {
+  void take_back() noexcept { count.fetch_sub(1, std::memory_order_relaxed); }
+  std::atomic<std::int64_t> count{0};
+};
+
 /// An extra attempt that was admitted; it counts as in flight until this goes.
-using BudgetPermit = Permit<Budget>;
+class BudgetPermit {
+ public:
+  BudgetPermit() noexcept = default;
+  explicit operator bool() const noexcept { return static_cast<bool>(extra_); }
+
+ private:
+  friend Budget;
+
+  Permit<Budget> extra_;
+  Permit<HedgesInFlight> hedge_;  // if it is one
+};
 
 class Budget {
  public:
@@ -67,15 +85,19 @@ class Budget {
   /// Whether an extra attempt would be admitted now; takes nothing.
   bool peek(const BudgetConfig& config, double cost, TimePoint now) const noexcept;
   /// Admits an extra attempt, or answers with an empty permit.
-  BudgetPermit admit(const BudgetConfig& config, double cost, TimePoint now) noexcept;
+  BudgetPermit admit(const BudgetConfig& config, double cost, TimePoint now, Extra extra = Extra::retry) noexcept;
 
   /// How many more extra attempts would be admitted at this instant (tokens or credits where those are the unit).
   double available(const BudgetConfig& config, TimePoint now) const noexcept;
   std::int64_t extras_in_flight() const noexcept { return extras_in_flight_.value.load(std::memory_order_relaxed); }
+  /// Of which hedges.
+  std::int64_t hedges_in_flight() const noexcept {
+    return hedges_in_flight_.value.count.load(std::memory_order_relaxed);
+  }
   std::int64_t requests_in_flight() const noexcept;
 
  private:
-  friend BudgetPermit;
+  friend Permit<Budget>;
 
   void take_back() noexcept { extras_in_flight_.value.fetch_sub(1, std::memory_order_relaxed); }
 
@@ -106,6 +128,7 @@ class Budget {
   std::uint32_t workers_;
   std::unique_ptr<WorkerShare[]> shares_;
   Padded<std::atomic<std::int64_t>> extras_in_flight_;
+  Padded<HedgesInFlight> hedges_in_flight_;
   Padded<Ring> extras_;
   Padded<std::atomic<std::uint64_t>> bucket_;           // tokens: {ms of the last refill, fill}; credits: fill
   Padded<std::atomic<std::int64_t>> floor_paid_until_;  // success_credit's min_per_second, as GCRA

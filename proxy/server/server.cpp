@@ -258,7 +258,8 @@ void Server::make_export() {
       levels.push_back({.name = name,
                         .available = budget.state->available(budget.config, net::steady_now()),
                         .requests_in_flight = budget.state->requests_in_flight(),
-                        .extras_in_flight = budget.state->extras_in_flight()});
+                        .extras_in_flight = budget.state->extras_in_flight(),
+                        .hedges_in_flight = budget.state->hedges_in_flight()});
     }
     return levels;
   };

@@ -276,7 +276,10 @@ void add_budgets(Scrape& scrape, const GaugeSources& sources) {
   Family in_flight = scrape.gauge("budget_in_flight", "Requests in their attempt loop, and extra attempts under way.");
   for (const BudgetLevels& budget : budgets) {
     in_flight.add({{"budget", budget.name}, {"kind", "primary"}}, budget.requests_in_flight);
-    in_flight.add({{"budget", budget.name}, {"kind", "retry"}}, budget.extras_in_flight);
+    // Read one after the other, the two may not fit for a moment.
+    const std::int64_t retries = std::max(std::int64_t{0}, budget.extras_in_flight - budget.hedges_in_flight);
+    in_flight.add({{"budget", budget.name}, {"kind", "retry"}}, retries);
+    in_flight.add({{"budget", budget.name}, {"kind", "hedge"}}, budget.hedges_in_flight);
   }
 }
 

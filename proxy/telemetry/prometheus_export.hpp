@@ -30,6 +30,7 @@ struct BudgetLevels {
   double available = 0;
   std::int64_t requests_in_flight = 0;  // in their attempt loop
   std::int64_t extras_in_flight = 0;
+  std::int64_t hedges_in_flight = 0;  // of which
 };
 
 struct EndpointLevels {

@@ -49,6 +49,15 @@ class AccessLog(EndToEnd):
         self.becomes(lambda: {(line["reason"], line["status"]) for line in self.lines(path)},
                      {("bad_request", 400), ("client_disconnected", 499)})
 
+    def test_a_named_header_that_has_no_room_leaves_a_mark(self):
+        rig, path = self.logged(headers=["X-Tenant", "X-Long"])
+        for size in (200, 256):
+            rig.fetch(headers=[("X-Tenant", "blue"), ("X-Long", size * "x")])
+        self.becomes(lambda: len(self.lines(path)), 2)
+        whole, cut = self.lines(path)
+        self.assertEqual((whole["headers"], whole.get("truncated")), ({"X-Tenant": "blue", "X-Long": 200 * "x"}, None))
+        self.assertEqual((cut["headers"], cut.get("truncated")), ({"X-Tenant": "blue"}, True))
+
     def test_only_named_headers_are_written(self):
         rig, path = self.logged(headers=["X-Tenant"])
         response = rig.fetch(headers=[("X-Tenant", "blue"), ("X-Other", "hidden")])

@@ -87,6 +87,18 @@ class Tail(EndToEnd):
         await asyncio.sleep(0)
         return Figures(times[len(times) // 2], times[len(times) * 99 // 100], attempts / REQUESTS)
 
+    def test_hedges_under_way_are_told_from_retries(self):
+        hold = threading.Event()
+        self.addCleanup(hold.set)
+        rig = self.rig(lambda _request: Answer(hold=hold),
+                       policy={"hedge": {"delay": "20ms", "budget": {"type": "ratio", "min_concurrency": 1}}})
+        client = rig.client().ask()
+        self.becomes(lambda: rig.metric("budget_in_flight", kind="hedge"), 1)
+        self.assertEqual(rig.metric("budget_in_flight", kind="retry"), 0)
+        hold.set()
+        self.assertEqual(client.response().status, 200)
+        self.becomes(lambda: rig.metric("budget_in_flight"), 0)
+
     def test_a_body_may_have_come_with_its_head(self):
         hold = threading.Event()
         self.addCleanup(hold.set)

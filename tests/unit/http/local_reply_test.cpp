@@ -50,7 +50,7 @@ TEST_SUITE("http") {
         R"("policy":"payments.Charge","request_id":"id-1"})"
         "\n";
     CHECK(written(reply) ==
-          "HTTP/1.1 503 Service Unavailable\r\nDate: today\r\n"
+          "HTTP/1.1 503 Service Unavailable\r\nDate: today\r\nVia: 1.1 me-1\r\n"
           "Proxy-Status: me-1; error=connection_limit_reached; details=\"pool_full\"\r\n"
           "X-Outrigger-Reason: pool_full\r\nRetry-After: 1\r\nContent-Type: application/problem+json\r\n"
           "Content-Length: " +

@@ -93,13 +93,30 @@ TEST_SUITE("policy") {
       CHECK(asked.budget.extras_in_flight() == 1);
       moved = asked.budget.admit(asked.config, 1, kStart);
       CHECK(asked.budget.extras_in_flight() == 1);
-      moved.release();
-      moved.release();
+      moved = {};
+      moved = {};
       CHECK(asked.budget.extras_in_flight() == 0);
       moved = asked.budget.admit(asked.config, 1, kStart);
     }
     CHECK(asked.budget.extras_in_flight() == 0);
     CHECK_FALSE(BudgetPermit{});
+  }
+
+  TEST_CASE("hedges are extra attempts like retries, and can be told from them") {
+    for (const BudgetType type : {BudgetType::ratio, BudgetType::window, BudgetType::token_bucket,
+                                  BudgetType::success_credit, BudgetType::unlimited}) {
+      CAPTURE(static_cast<int>(type));
+      Asked asked{BudgetConfig{.type = type}};
+      const BudgetPermit retry = asked.budget.admit(asked.config, 1, kStart);
+      {
+        const BudgetPermit hedge = asked.budget.admit(asked.config, 1, kStart, Extra::hedge);
+        REQUIRE(hedge);
+        CHECK(asked.budget.extras_in_flight() == 2);
+        CHECK(asked.budget.hedges_in_flight() == 1);
+      }
+      CHECK(asked.budget.extras_in_flight() == 1);
+      CHECK(asked.budget.hedges_in_flight() == 0);
+    }
   }
 
   TEST_CASE("requests in their loop are summed over all workers") {

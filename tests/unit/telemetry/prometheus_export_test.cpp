@@ -164,7 +164,7 @@ TEST_SUITE("telemetry") {
   TEST_CASE("gauges of other parts are asked for at scrape time") {
     Process process;
     bool draining = false;
-    process.sources.budgets = [] { return std::vector{BudgetLevels{"shared", 2.5, 7, 1}}; };
+    process.sources.budgets = [] { return std::vector{BudgetLevels{"shared", 2.5, 7, 3, 1}}; };
     process.sources.endpoints = [] { return std::vector{EndpointLevels{"backend", "healthy", 2}}; };
     process.sources.buffer_bytes = [] { return std::vector{KindValue{"replay", 4096}}; };
     process.sources.dropped = [] { return std::vector{KindValue{"log", 3}}; };
@@ -176,7 +176,8 @@ TEST_SUITE("telemetry") {
     CHECK(has_line(text, "outrigger_draining 1"));
     CHECK(has_line(text, R"(outrigger_budget_available{budget="shared"} 2.5)"));
     CHECK(has_line(text, R"(outrigger_budget_in_flight{budget="shared",kind="primary"} 7)"));
-    CHECK(has_line(text, R"(outrigger_budget_in_flight{budget="shared",kind="retry"} 1)"));
+    CHECK(has_line(text, R"(outrigger_budget_in_flight{budget="shared",kind="retry"} 2)"));
+    CHECK(has_line(text, R"(outrigger_budget_in_flight{budget="shared",kind="hedge"} 1)"));
     CHECK(has_line(text, R"(outrigger_upstream_endpoints{upstream="backend",state="healthy"} 2)"));
     CHECK(has_line(text, R"(outrigger_buffer_bytes{kind="replay"} 4096)"));
     CHECK(has_line(text, R"(outrigger_dropped_total{kind="log"} 3)"));
