@@ -6,6 +6,7 @@
 
 #include "proxy/http/chars.hpp"
 #include "proxy/http/field_id.hpp"
+#include "proxy/http/forward.hpp"
 
 namespace outrigger::http {
 namespace {
@@ -166,14 +167,6 @@ CacheTerms read_terms(const CachingFields& found, std::int64_t wall_seconds, Nan
     terms.lifetime = seconds(parse_http_date(*found.expires, wall_seconds).value_or(date) - date);
   }
   return terms;
-}
-
-/// Of which nothing is known when a cache is asked, since each attempt has its own.
-bool differs_by_attempt(std::string_view name) noexcept {
-  constexpr FieldSet kDeadlines{FieldId::x_request_timeout, FieldId::grpc_timeout,
-                                FieldId::x_envoy_expected_rq_timeout_ms};
-  return kDeadlines.has(identify_field(name)) || iequals(name, "X-Outrigger-Attempt") ||
-         iequals(name, "X-Outrigger-Hedge") || iequals(name, "X-Outrigger-Mirror");
 }
 
 /// The names in Vary; false where no later request could be told to match them.

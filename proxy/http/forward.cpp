@@ -27,6 +27,11 @@ constexpr FieldSet kNotForConnectionToName = kOrigin.with(
              FieldId::via, FieldId::date, FieldId::max_forwards, FieldId::idempotency_key, FieldId::proxy_status,
              FieldId::retry_after, FieldId::x_should_retry, FieldId::x_outrigger_timeline});
 
+/// What attempts of one request differ by, beside their deadlines.
+constexpr std::string_view kAttempt = "X-Outrigger-Attempt";
+constexpr std::string_view kHedge = "X-Outrigger-Hedge";
+constexpr std::string_view kMirror = "X-Outrigger-Mirror";
+
 /// Room for all that is added to a head, so that a usual one is written without growing.
 constexpr std::size_t kAdded = 512;
 
@@ -258,9 +263,13 @@ void read_written_fields(std::string_view head, std::vector<Field>& out) {
 
 void append_attempt_tail(const AttemptTail& tail, Buffer& out) {
   TextWriter writer{out, 160};
-  writer.line("X-Outrigger-Attempt: ", tail.attempt);
-  if (tail.hedge != 0) writer.line("X-Outrigger-Hedge: ", tail.hedge);
-  if (tail.mirror) writer.text("X-Outrigger-Mirror: 1\r\n");
+  writer.text(kAttempt);
+  writer.line(": ", tail.attempt);
+  if (tail.hedge != 0) {
+    writer.text(kHedge);
+    writer.line(": ", tail.hedge);
+  }
+  if (tail.mirror) writer.field(kMirror, "1");
   if (tail.time_left != kForever && !tail.forward.empty()) {
     for (DeadlineForm form : kDeadlineForms) {
       if (!tail.forward.has(form)) continue;
@@ -269,6 +278,24 @@ void append_attempt_tail(const AttemptTail& tail, Buffer& out) {
     }
   }
   writer.end_line();
+}
+
+bool differs_by_attempt(std::string_view name) noexcept {
+  constexpr FieldSet kDeadlines{field_of(kDeadlineForms[0]), field_of(kDeadlineForms[1]), field_of(kDeadlineForms[2])};
+  static_assert(kDeadlineForms.size() == 3);
+  return kDeadlines.has(identify_field(name)) || iequals(name, kAttempt) || iequals(name, kHedge) ||
+         iequals(name, kMirror);
+}
+
+std::optional<std::string_view> told_scheme(const FieldList& fields, bool trusted, std::string_view own) noexcept {
+  std::optional<std::string_view> told;
+  if (!trusted || !fields.has(FieldId::x_forwarded_proto)) return own;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (fields.id(i) != FieldId::x_forwarded_proto) continue;
+    if (told) return std::nullopt;
+    told = fields[i].value;
+  }
+  return told;
 }
 
 bool is_loop(const FieldList& fields, std::string_view instance) noexcept {

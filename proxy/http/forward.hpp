@@ -67,6 +67,12 @@ struct AttemptTail {
 
 /// Appends what differs between attempts, and the empty line.
 void append_attempt_tail(const AttemptTail& tail, Buffer& out);
+/// Whether it may write a field of that name: a cache, which is asked before any attempt, knows nothing of its value.
+bool differs_by_attempt(std::string_view name) noexcept;
+
+/// The scheme that `write_request_head` tells the upstream the client used; nullopt where a trusted client sent
+/// several, of which the upstream may believe any.
+std::optional<std::string_view> told_scheme(const FieldList& fields, bool trusted, std::string_view own) noexcept;
 
 /// The n-th address of X-Forwarded-For from the right (1 = the last), which the n-th trusted proxy in front of us
 /// wrote; nullopt where there are fewer.

@@ -258,9 +258,8 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
   const std::string_view upgrade = http::upgrade_of(head, plan.upgrade);
   const bool trusted = info_.local || listener().trusted_hops > 0;
   const std::string_view own_scheme = tls != nullptr ? "https" : "http";
-  // As the upstream is told, which may answer `http` with the way to `https`.
-  const std::string_view scheme =
-      trusted ? fields.find(http::FieldId::x_forwarded_proto).value_or(own_scheme) : own_scheme;
+  // The upstream may answer `http` with the way to `https`.
+  const auto scheme = http::told_scheme(fields, trusted, own_scheme);
   const http::RequestForward forward{.instance = snapshot.instance,
                                      .path = http::rewritten(plan.rewrite, target->path, loop().rewritten),
                                      .query = target->query,

@@ -17,10 +17,11 @@
 
 namespace outrigger::net {
 
-/// nullopt where the policy has no cache. `scheme` and `asked.host` are those that the client meant. The key is written
-/// into `key`, and is good until that is written again. What an upstream is asked with is not known yet.
+/// nullopt where the policy has no cache. `scheme` and `asked.host` are those that the client meant; a request whose
+/// scheme is not known for certain takes no part. The key is written into `key`, and is good until that is written
+/// again. What an upstream is asked with is not known yet.
 std::optional<exchange::CacheFacts> cache_facts(const config::RoutePlan& plan, const http::RouteQuery& asked,
-                                                std::string_view scheme, bool has_body, Buffer& key);
+                                                std::optional<std::string_view> scheme, bool has_body, Buffer& key);
 
 inline bool meets_chaos(const config::RoutePlan& plan, const http::RouteQuery& asked) noexcept {
   return plan.chaos_match != nullptr && plan.chaos_match->find(asked).has_value();

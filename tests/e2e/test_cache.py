@@ -57,6 +57,11 @@ class Told(Caching):
         rig = self.rig(script, policy={"cache": {"statuses": [200, 301]}}, listener={"trusted_hops": 1})
         self.assertEqual(rig.fetch("GET", "/", [("X-Forwarded-Proto", "http")]).status, 301)
         self.assertEqual(rig.fetch("GET", "/", [("X-Forwarded-Proto", "https")]).body, b"secure")
+        both = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "http")]
+        for _ in range(2):
+            asked = len(rig.up.heads)
+            rig.fetch("GET", "/", both)
+            self.assertEqual(len(rig.up.heads), asked + 1)
 
     def test_what_differs_from_attempt_to_attempt_is_not_stored(self):
         rig = self.cached(named_back("X-Outrigger-Attempt"))

@@ -288,6 +288,35 @@ TEST_SUITE("http") {
           "Grpc-Timeout: 1500000u\r\nX-Envoy-Expected-Rq-Timeout-Ms: 1500\r\n\r\n");
   }
 
+  TEST_CASE("what attempts differ by is what their tail may say") {
+    Buffer out;
+    append_attempt_tail({.attempt = 2, .hedge = 1, .mirror = true, .forward = DeadlineForms::all(), .time_left = 1s},
+                        out);
+    std::vector<Field> written;
+    read_written_fields(out.view(), written);
+    REQUIRE(written.size() == 6);
+    for (const Field& field : written) {
+      CAPTURE(field.name);
+      CHECK(differs_by_attempt(field.name));
+    }
+    CHECK(differs_by_attempt("x-outrigger-HEDGE"));
+    CHECK_FALSE(differs_by_attempt("X-Outrigger-Attempts"));
+    CHECK_FALSE(differs_by_attempt("Accept"));
+  }
+
+  TEST_CASE("the upstream is told our scheme, or the one that a trusted client sent, which nobody knows of several") {
+    const auto told = [](const char* lines, bool trusted) {
+      const ParsedRequest request{get_with(lines)};
+      const auto scheme = told_scheme(*request.head().fields, trusted, "http");
+      return scheme ? std::string{*scheme} : "?";
+    };
+    CHECK(told("", true) == "http");
+    CHECK(told("X-Forwarded-Proto: https\r\n", false) == "http");
+    CHECK(told("X-Forwarded-Proto: https\r\n", true) == "https");
+    CHECK(told("X-Forwarded-Proto: https\r\nx-forwarded-proto: http\r\n", true) == "?");
+    CHECK(told("X-Forwarded-Proto: https\r\nx-forwarded-proto: http\r\n", false) == "http");
+  }
+
   TEST_CASE("a request that has passed here twice is a loop") {
     const auto loops = [](const char* lines) { return is_loop(*ParsedRequest{get_with(lines)}.head().fields, "me-1"); };
     CHECK_FALSE(loops(""));

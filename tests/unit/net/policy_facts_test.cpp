@@ -22,7 +22,7 @@ struct Asked {
   std::vector<Field> fields;
   http::RouteQuery query{
       .listener = "in", .host = "Shop.Test:80", .path = "/a", .query = "?b=1", .method = "GET", .fields = {}};
-  std::string_view scheme = "http";
+  std::optional<std::string_view> scheme = "http";
   Buffer key;
 
   Asked() { plan.plan.cache.config = &cache; }
@@ -70,6 +70,8 @@ TEST_SUITE("net") {
     CHECK(asked.facts(true)->key == "http://shop.test/a?b=1");
     asked.cache.methods = {"GET"};
     CHECK_FALSE(asked.takes_part("HEAD"));
+    asked.scheme = std::nullopt;  // what is told of it contradicts itself
+    CHECK_FALSE(asked.takes_part("GET"));
   }
 
   TEST_CASE("fields decide, too, and a cookie does not where the cache is keyed by it") {
