@@ -114,9 +114,9 @@ Inheritance::Resolved Inheritance::inherit(const Step& step, const Resolved& bas
     if (parents == kMaxParents + 1) report("a chain of parents must be no longer than " + std::to_string(kMaxParents));
     return {step.own, parents};
   }
-  const bool full = inherited_ > kMaxKeys;
+  const bool full = inherited_ > kMaxValues;
   const Node* const both = full ? nullptr : overlay(*base.node, *step.own, true);
-  if (inherited_ > kMaxKeys && !full) report("too many keys are inherited");
+  if (inherited_ > kMaxValues && !full) report("too much is inherited");
   return {both == nullptr ? step.own : both, parents};
 }
 
@@ -128,8 +128,8 @@ std::vector<std::string_view> Inheritance::parents() const {
 }
 
 Node* Inheritance::overlay(const Node& base, const Node& own, bool by_block) {
-  inherited_ += base.entries.size() + own.entries.size();
-  if (inherited_ > kMaxKeys) return nullptr;
+  inherited_ += base.values + own.values;
+  if (inherited_ > kMaxValues) return nullptr;
   Node& out = made_.add(Node::Kind::map, 0, 0);
   out.place = own.place;
   out.entries = own.entries;
@@ -146,6 +146,7 @@ Node* Inheritance::overlay(const Node& base, const Node& own, bool by_block) {
     if (!by_block || value->kind != Node::Kind::map || inherited.value->kind != Node::Kind::map) continue;
     if (Node* const both = overlay(*inherited.value, *value, false)) value = both;
   }
+  for (const Entry& entry : out.entries) count_values(out, *entry.value);
   return &out;
 }
 

@@ -6,7 +6,7 @@
 // takes a block or a key away, which leaves its default.
 //
 // The file may come from anybody who may ask whether one is valid, so the work is bounded: a chain of parents is no
-// longer than 32, and what inherits and is inherited has no more than 200,000 keys in all.
+// longer than 32, and what inherits and is inherited has no more than 1,000,000 values in all.
 //
 // Presets are written in the same language and parsed like a file; their values have no place to point at.
 #pragma once
@@ -53,7 +53,7 @@ class Inheritance {
   std::optional<std::string> parent(const Value& extends);
   void report_circle(const std::vector<Step>& chain, std::size_t first);
   Resolved inherit(const Step& step, const Resolved& base);
-  /// `own` with what only `base` has; with `by_block` so also within blocks that both have. nullptr: too many keys.
+  /// `own` with what only `base` has; with `by_block` so also within blocks that both have. nullptr: too much of it.
   Node* overlay(const Node& base, const Node& own, bool by_block);
   std::vector<std::string_view> parents() const;
 
@@ -61,7 +61,7 @@ class Inheritance {
   std::string path_;
   std::map<std::string_view, const Node*> own_;  // as written
   std::map<std::string, Resolved, std::less<>> resolved_;
-  std::size_t inherited_ = 0;  // keys
+  std::size_t inherited_ = 0;  // values
   std::size_t hints_ = 0;      // given
   Document presets_;
   Document made_;

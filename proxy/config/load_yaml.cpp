@@ -26,16 +26,16 @@ class TreeBuilder final : public YAML::EventHandler {
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     Node& node = add(Node::Kind::null, mark, anchor);
     node.open = false;
-    attach(node, false);
+    attach(node);
   }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     Node* const target = anchor < anchors_.size() ? anchors_[anchor] : nullptr;
     if (target == nullptr || target->open) {
       fail(mark, "an alias within the node it refers to", "");
-      attach(add(Node::Kind::null, mark, 0), false);
+      attach(add(Node::Kind::null, mark, 0));
     } else {
-      attach(*target, true);
+      attach(*target, true, {nullptr, mark.line + 1, mark.column + 1});
     }
   }
 
@@ -46,7 +46,7 @@ class TreeBuilder final : public YAML::EventHandler {
     node.quoted = tag != "?";
     node.open = false;
     check_tag(mark, tag, value);
-    attach(node, false);
+    attach(node);
   }
 
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -80,29 +80,30 @@ class TreeBuilder final : public YAML::EventHandler {
     Node& node = add(kind, mark, anchor);
     check_tag(mark, tag, {});
     stack_.push_back({&node, nullptr});
+    if (stack_.size() == kMaxLevels + 1) fail(mark, "nested too deeply", "");
   }
 
   void end() {
     Node& node = *stack_.back().node;
     stack_.pop_back();
     node.open = false;
-    attach(node, false);
+    attach(node);
   }
 
-  void attach(Node& node, bool alias) {
+  void attach(Node& node) { attach(node, false, node.place); }
+
+  void attach(Node& node, bool alias, const Place& at) {
     if (stack_.empty()) {
       document_.root = &node;
       return;
     }
     Open& parent = stack_.back();
-    if (parent.node->kind == Node::Kind::sequence) {
-      parent.node->items.push_back({&node, alias});
-    } else if (parent.key == nullptr) {
-      take_key(parent, node);
-    } else {
-      const Node& key = *std::exchange(parent.key, nullptr);
-      parent.node->entries.push_back({key.text, key.place, !key.quoted, &node, alias});
-    }
+    const bool map = parent.node->kind == Node::Kind::map;
+    if (map && parent.key == nullptr) return take_key(parent, node);
+    if (!count_values(*parent.node, node)) fail_for_size(at);
+    if (!map) return parent.node->items.push_back({&node, alias});
+    const Node& key = *std::exchange(parent.key, nullptr);
+    parent.node->entries.push_back({key.text, key.place, !key.quoted, &node, alias});
   }
 
   void take_key(Open& parent, Node& key) {
@@ -111,6 +112,10 @@ class TreeBuilder final : public YAML::EventHandler {
       fail({key.place.line, key.place.col}, "a key must be text",
            bracket ? "if this is a value that begins with [ or {, quote the value: \"[::1]:80\"" : "");
     }
+    if (key.text.size() > kMaxKeyBytes) {
+      fail({key.place.line, key.place.col}, "a key must be no longer than " + std::to_string(kMaxKeyBytes) + " bytes",
+           "");
+    }
     parent.key = &key;
   }
 
@@ -118,6 +123,12 @@ class TreeBuilder final : public YAML::EventHandler {
     if (tag.empty() || tag == "?" || tag == "!" || tag.starts_with("tag:yaml.org,2002:")) return;
     fail({mark.line + 1, mark.column + 1}, "the tag " + tag + " means nothing here",
          tag.starts_with('!') ? "a plain value cannot begin with !; quote the value: \"" + tag + value + "\"" : "");
+  }
+
+  /// Told once: whatever this is part of is too large as well.
+  void fail_for_size(const Place& at) {
+    if (std::exchange(too_large_, true)) return;
+    fail({at.line, at.col}, "with this there are more than " + std::to_string(kMaxValues) + " values", "");
   }
 
   void fail(const YAML::Mark& mark, const std::string& message, const std::string& hint) {
@@ -134,6 +145,7 @@ class TreeBuilder final : public YAML::EventHandler {
   std::vector<Node*> anchors_;
   std::vector<Open> stack_;
   bool failed_ = false;
+  bool too_large_ = false;
 };
 
 /// yaml-cpp's message in the words of a reader who does not know its tokens.

@@ -26,6 +26,11 @@ Node& Document::add(Node::Kind kind, int line, int col) {
   return node;
 }
 
+bool count_values(Node& parent, const Node& child) noexcept {
+  parent.values = static_cast<std::uint32_t>(std::min<std::size_t>(parent.values + child.values, kMaxValues + 1));
+  return parent.values <= kMaxValues;
+}
+
 std::string join_path(const std::string& path, std::string_view key) {
   if (path.empty()) return std::string(key);
   return path + "." + std::string(key);

@@ -7,7 +7,9 @@
 // Nodes are owned by their document and referred to by pointer: an alias is a second pointer to the same node, so a
 // tree may be a graph, but never with a cycle (an alias to a node that is still open is refused while parsing).
 //
-// Limits: 1 MiB of text and 200,000 keys copied by merge keys, per document.
+// The file may come from anybody who may ask whether one is valid, so the work with it is bounded, per document: 1 MiB
+// of text and as much more from the environment, 32 levels, keys of 256 bytes, 1,000,000 values when aliases are
+// followed, 200,000 keys copied by merge keys.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +26,10 @@
 namespace outrigger::config {
 
 inline constexpr std::size_t kMaxFileBytes = 1 << 20;
-inline constexpr std::size_t kMaxKeys = 200'000;
+inline constexpr std::size_t kMaxLevels = 32;
+inline constexpr std::size_t kMaxKeyBytes = 256;
+inline constexpr std::size_t kMaxValues = 1'000'000;
+inline constexpr std::size_t kMaxMergedKeys = 200'000;
 
 /// Where something stands. `file` points to a name that lives as long as the documents; a line of 0 means nowhere.
 struct Place {
@@ -51,10 +56,11 @@ struct Entry {
 struct Node {
   enum class Kind : std::uint8_t { null, scalar, sequence, map };
   Kind kind = Kind::null;
-  bool quoted = false;    // a scalar in quotes, or a block scalar
-  bool expanded = false;  // the environment had a part in a scalar
-  bool broken = false;    // already reported; its text means nothing
-  bool open = true;       // its end has not been parsed
+  bool quoted = false;       // a scalar in quotes, or a block scalar
+  bool expanded = false;     // the environment had a part in a scalar
+  bool broken = false;       // already reported; its text means nothing
+  bool open = true;          // its end has not been parsed
+  std::uint32_t values = 1;  // it and all within, as often as it is met when aliases are followed; kMaxValues + 1: more
   Place place;
   std::string text;
   std::vector<Item> items;
@@ -73,6 +79,9 @@ struct Document {
 
   Node& add(Node::Kind kind, int line, int col);
 };
+
+/// Counts `child` as met once more within `parent`; false where that is too often.
+bool count_values(Node& parent, const Node& child) noexcept;
 
 /// Reads one document into `document`, whose `file` is set. False after an error that leaves no tree to look at.
 bool parse_yaml(std::string_view text, Document& document, Diagnostics& diagnostics);

@@ -100,7 +100,7 @@ class Resolver {
   bool copy_entries(const Node& source, Node& map, std::unordered_map<std::string, bool>& own) {
     for (const Entry& entry : source.entries) {
       if (!own.emplace(entry.key, true).second) continue;
-      if (++merged_ > kMaxKeys) return false;
+      if (++merged_ > kMaxMergedKeys) return false;
       map.entries.push_back(entry);
       map.entries.back().alias = true;
     }
@@ -150,6 +150,11 @@ class Resolver {
       refuse(scalar, path, "the environment variable " + name + " is not valid UTF-8", "");
       return false;
     } else if (value) {
+      expanded_bytes_ += value->size();
+      if (expanded_bytes_ > kMaxFileBytes) {
+        refuse(scalar, path, "more than 1 MiB from the environment", "");
+        return false;
+      }
       out += *value;
     } else {
       refuse(scalar, path, "the environment variable " + name + " is not set",
@@ -163,6 +168,7 @@ class Resolver {
   const Lookup& lookup_;
   Diagnostics& diagnostics_;
   std::size_t merged_ = 0;
+  std::size_t expanded_bytes_ = 0;
 };
 
 }  // namespace

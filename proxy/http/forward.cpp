@@ -253,8 +253,7 @@ void write_request_head(const RequestHead& head, const RequestForward& how, Buff
 void read_written_fields(std::string_view head, std::vector<Field>& out) {
   out.clear();
   head.remove_prefix(head.find('\n') + 1);  // the request line
-  while (!head.empty()) {
-    const std::size_t colon = head.find(':');
+  for (std::size_t colon = head.find(':'); colon != std::string_view::npos; colon = head.find(':')) {
     const std::size_t end = head.find('\n', colon);
     out.push_back({head.substr(0, colon), trimmed(head.substr(colon + 1, end - colon - 2))});
     head.remove_prefix(end + 1);

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "proxy/config/node.hpp"
 #include "tests/unit/config/loading.hpp"
 
 namespace outrigger::config {
@@ -129,13 +130,41 @@ TEST_SUITE("config") {
     CHECK(lines[0].find("too many keys after merging") != std::string::npos);
   }
 
-  TEST_CASE("aliases of aliases are looked at no more often than they are written") {
-    std::string text = "x-0: &a0 [1, 2]\n";
-    for (int i = 1; i < 60; ++i) {
-      const std::string before = "*a" + std::to_string(i - 1);
-      text += "x-" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + before + ", " + before + "]\n";
-    }
-    CHECK(findings_in(text).empty());
+  TEST_CASE("a document may not grow without bound when its aliases are followed") {
+    const auto doubled = [](int times) {
+      std::string text = "x-0: &a0 [1]\n";
+      for (int i = 1; i <= times; ++i) {
+        const std::string before = "*a" + std::to_string(i - 1);
+        text += "x-" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + before + ", " + before + "]\n";
+      }
+      return text;
+    };
+    // The i-th has 3 * 2^i - 1 values; all of the document are counted.
+    CHECK(findings_in(doubled(17)).empty());
+    CHECK(findings_in(doubled(60)) == Lines{"t.yaml:26:7: error: with this there are more than 1000000 values"});
+  }
+
+  TEST_CASE("a list that many maps share is counted for each of them") {
+    const auto shared = [](int maps) {
+      std::string text = "x-list: &l [";
+      for (int i = 0; i < 997; ++i) text += "a,";
+      text += "]\nx-maps:\n";
+      for (int i = 0; i < maps; ++i) text += "- {of: *l}\n";
+      return text;
+    };
+    CHECK(findings_in(shared(990)).empty());
+    CHECK(only(findings_in(shared(1'001))).ends_with("error: with this there are more than 1000000 values"));
+  }
+
+  TEST_CASE("levels and the length of keys are bounded") {
+    const auto nested = [](std::size_t levels) {
+      return "x-deep: " + std::string(levels, '[') + std::string(levels, ']') + "\n";
+    };
+    CHECK(findings_in(nested(kMaxLevels - 1)).empty());
+    CHECK(only(findings_in(nested(kMaxLevels))).find("nested too deeply") != std::string::npos);
+    const auto key = [](std::size_t bytes) { return "x-" + std::string(bytes - 2, 'k') + ": 1\n"; };
+    CHECK(findings_in(key(kMaxKeyBytes)).empty());
+    CHECK(only(findings_in(key(kMaxKeyBytes + 1))).ends_with("error: a key must be no longer than 256 bytes"));
   }
 
   TEST_CASE("variables of the environment stand for their values") {
@@ -163,6 +192,16 @@ TEST_SUITE("config") {
                 "${NO:-default})",
                 "t.yaml:10:10: error: drain.grace: `a-b` is not the name of a variable (a dollar is written $$)",
                 "t.yaml:11:11: error: instance: `${` without its `}` (a dollar is written $$)"});
+  }
+
+  TEST_CASE("what the environment adds is bounded, however often it is asked for") {
+    const auto asked = [](int times) {
+      std::string text = "x-much: [";
+      for (int i = 0; i < times; ++i) text += "'${KIB}',";
+      return findings_in(text + "]\n", {{"KIB", std::string(1024, 'v')}});
+    };
+    CHECK(asked(1024).empty());
+    CHECK(only(asked(1025)).ends_with("error: x-much[1024]: more than 1 MiB from the environment"));
   }
 
   TEST_CASE("a variable must be UTF-8 as the file must") {

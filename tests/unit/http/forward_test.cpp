@@ -290,6 +290,7 @@ TEST_SUITE("http") {
 
   TEST_CASE("what attempts differ by is what their tail may say") {
     Buffer out;
+    out.append("GET / HTTP/1.1\r\n");
     append_attempt_tail({.attempt = 2, .hedge = 1, .mirror = true, .forward = DeadlineForms::all(), .time_left = 1s},
                         out);
     std::vector<Field> written;
