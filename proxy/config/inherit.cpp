@@ -24,7 +24,8 @@ preset/background:
 )";
 
 constexpr std::string_view kExtends = "extends";
-constexpr std::size_t kMaxHints = 16;  // each looks at all keys
+constexpr std::size_t kMaxInherited = 200'000;  // values
+constexpr std::size_t kMaxHints = 16;           // each looks at all keys
 constexpr std::size_t kMaxShownOfCircle = 8;
 
 }  // namespace
@@ -114,9 +115,9 @@ Inheritance::Resolved Inheritance::inherit(const Step& step, const Resolved& bas
     if (parents == kMaxParents + 1) report("a chain of parents must be no longer than " + std::to_string(kMaxParents));
     return {step.own, parents};
   }
-  const bool full = inherited_ > kMaxValues;
+  const bool full = inherited_ > kMaxInherited;
   const Node* const both = full ? nullptr : overlay(*base.node, *step.own, true);
-  if (inherited_ > kMaxValues && !full) report("too much is inherited");
+  if (inherited_ > kMaxInherited && !full) report("too much is inherited");
   return {both == nullptr ? step.own : both, parents};
 }
 
@@ -129,7 +130,7 @@ std::vector<std::string_view> Inheritance::parents() const {
 
 Node* Inheritance::overlay(const Node& base, const Node& own, bool by_block) {
   inherited_ += base.values + own.values;
-  if (inherited_ > kMaxValues) return nullptr;
+  if (inherited_ > kMaxInherited) return nullptr;
   Node& out = made_.add(Node::Kind::map, 0, 0);
   out.place = own.place;
   out.entries = own.entries;

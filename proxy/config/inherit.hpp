@@ -6,7 +6,7 @@
 // takes a block or a key away, which leaves its default.
 //
 // The file may come from anybody who may ask whether one is valid, so the work is bounded: a chain of parents is no
-// longer than 32, and what inherits and is inherited has no more than 1,000,000 values in all.
+// longer than 32, and what inherits and is inherited has no more than 200,000 values in all.
 //
 // Presets are written in the same language and parsed like a file; their values have no place to point at.
 #pragma once

@@ -198,7 +198,7 @@ TEST_SUITE("config") {
     std::string text = "policies:\n  base: {retry: {";
     for (int i = 0; i < 2'000; ++i) text += "k" + std::to_string(i) + ": ,";
     text += "}, hedge: {}}\n";
-    for (int i = 0; i < 400; ++i) {
+    for (int i = 0; i < 200; ++i) {
       text += "  p" + std::to_string(i) + ": {extends: base, retry: {jitter: none}, hedge: {}}\n";
     }
     const Lines lines = findings_in(text);
