@@ -1,7 +1,8 @@
 """What hedging is for: to be rid of the slowest answers of an upstream that is now and then slow, for little more load.
 
 Clients and upstream run on one event loop, so that the figures are those of the proxy and not of threads that wait for
-each other.
+each other. How late that loop runs tells whether the machine let anything be measured: what takes 40 ms cannot be judged
+where everything stands still for as long, whatever the proxy does.
 """
 import asyncio
 import collections
@@ -14,14 +15,15 @@ from harness import EndToEnd
 from upstream import Answer
 
 FAST, SLOW, SHARE = 0.040, 0.800, 0.02  # seconds, seconds, and how many answers are slow
-CLIENTS, WARM_UP, REQUESTS = 24, 300, 1500
+CLIENTS, WARM_UP, REQUESTS = 12, 200, 1200
+BEAT, CALM = 0.005, FAST  # seconds; a loop that was never later than that could measure
 REQUEST = b"GET / HTTP/1.1\r\nHost: rig.test\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 # The last resort of a busy machine, where many answers are late at once: no more than a twentieth is sent twice.
 BUDGET = {"type": "window", "max_rate": "5%", "min_per_second": 0}
 HEDGE = {"trigger": "p95", "min_samples": 50, "budget": BUDGET}
 
-Figures = collections.namedtuple("Figures", "p50 p99 attempts")
+Figures = collections.namedtuple("Figures", "p50 p99 attempts late")
 
 
 class Server(asyncio.Protocol):
@@ -45,6 +47,22 @@ class Server(asyncio.Protocol):
     def _answer(self):
         if not self._transport.is_closing():
             self._transport.write(ANSWER)
+
+
+class Heart:
+    """How late, at worst, the event loop has been with what was due every `BEAT`, in seconds."""
+
+    def __init__(self):
+        self.late = 0
+        self._beat(time.monotonic())
+
+    def _beat(self, due):
+        now = time.monotonic()
+        self.late = max(self.late, now - due)
+        self._next = asyncio.get_running_loop().call_later(BEAT, self._beat, now + BEAT)
+
+    def stop(self):
+        self._next.cancel()
 
 
 async def ask(address, count):
@@ -80,12 +98,14 @@ class Tail(EndToEnd):
                        policy=policy)
         await ask(rig.proxy.address, WARM_UP)
         before = rig.metric("attempts_total")
+        heart = Heart()
         times = await ask(rig.proxy.address, REQUESTS)
+        heart.stop()
         attempts = rig.metric("attempts_total") - before
         for each in (*servers, *connections):
             each.close()
         await asyncio.sleep(0)
-        return Figures(times[len(times) // 2], times[len(times) * 99 // 100], attempts / REQUESTS)
+        return Figures(times[len(times) // 2], times[len(times) * 99 // 100], attempts / REQUESTS, heart.late)
 
     def test_hedges_under_way_are_told_from_retries(self):
         hold = threading.Event()
@@ -117,10 +137,12 @@ class Tail(EndToEnd):
     def test_a_twentieth_more_attempts_takes_the_slowest_percents_off(self):
         plain, hedged = self.measured({}), self.measured({"hedge": HEDGE})
         print("; ".join(f"{name}: p50 {1000 * figures.p50:.0f} ms, p99 {1000 * figures.p99:.0f} ms, "
-                        f"{figures.attempts:.3f} attempts per request"
+                        f"{figures.attempts:.3f} attempts per request, {1000 * figures.late:.0f} ms late at worst"
                         for name, figures in (("without", plain), ("with hedges", hedged))), flush=True)
-        self.assertGreaterEqual(plain.p99, 5 * hedged.p99)
         self.assertLessEqual(hedged.attempts, 1.06 * plain.attempts)
+        if max(plain.late, hedged.late) > CALM:
+            self.skipTest("this machine stood still for longer than an answer takes, which is most of any p99 here")
+        self.assertGreaterEqual(plain.p99, 5 * hedged.p99)
 
 
 if __name__ == "__main__":
