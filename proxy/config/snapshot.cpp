@@ -442,6 +442,9 @@ std::vector<Renewed> renewed_states(const Snapshot& before, const Snapshot& afte
 }
 
 void take_effect(const Snapshot& snapshot, TimePoint now) {
+  for (const auto& [name, budget] : snapshot.budgets) budget.state->reload(budget.config, now);
+  for (const auto& [name, throttle] : snapshot.adaptive_throttles) throttle.state->reload(throttle.config, now);
+  for (const auto& [policy, hedge] : snapshot.hedges) hedge.state->reload(hedge.config);
   for (const auto& [name, limit] : snapshot.rate_limits) {
     if (limit.state) limit.state->reload(limit.config, now);
     if (limit.keyed) limit.keyed->reload(limit.config, now);

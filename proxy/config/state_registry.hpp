@@ -47,7 +47,7 @@ bool may_keep(const StateConfig& was, const StateConfig& now) noexcept {
   }
 }
 inline bool may_keep(const policy::BudgetConfig& was, const policy::BudgetConfig& now) noexcept {
-  return was.type == now.type && was.window == now.window;
+  return was.type == now.type;
 }
 
 /// The states of one kind.

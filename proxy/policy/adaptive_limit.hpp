@@ -53,14 +53,13 @@ struct AdaptiveLimitConfig {
 
 /// Whether a state made for one may go on with the other.
 constexpr bool same_structure(const AdaptiveLimitConfig& a, const AdaptiveLimitConfig& b) noexcept {
-  return a.algorithm == b.algorithm && a.gradient.correlation_window == b.gradient.correlation_window;
+  return a.algorithm == b.algorithm;
 }
 
 class AdaptiveLimit {
  public:
-  /// `wakeups` outlives the limit; `workers`: how many worker indexes will be used. The algorithm and the gradient's
-  /// correlation window are fixed for the life of the state; `min` and `max` are those of `reload`, all other numbers
-  /// those of the config it is asked with.
+  /// `wakeups` outlives the limit; `workers`: how many worker indexes will be used. The algorithm is fixed for the life
+  /// of the state; `min` and `max` are those of `reload`, all other numbers those of the config it is asked with.
   AdaptiveLimit(const AdaptiveLimitConfig& config, Wakeups& wakeups, std::uint32_t workers);
 
   /// What `admit` would answer to somebody who does not wait; takes nothing.

@@ -45,6 +45,11 @@ Verdict AdaptiveThrottle::admit(const AdaptiveThrottleConfig& config, Priority p
   return {.refused = Reason::throttled, .retry_after = std::nullopt};
 }
 
+void AdaptiveThrottle::reload(const AdaptiveThrottleConfig& config, TimePoint now) noexcept {
+  settled_.cut(config.window, now);
+  for (TimeWindow& offered : offered_) offered.cut(config.window, now);
+}
+
 void AdaptiveThrottle::settle(const AdaptiveThrottleConfig&, bool success, TimePoint now) noexcept {
   settled_.record({.failed = !success}, now);
 }

@@ -48,11 +48,6 @@ struct AdaptiveThrottleConfig {
   bool priorities = true;
 };
 
-/// Whether a state made for one config may serve the other: the window's length is fixed.
-constexpr bool same_structure(const AdaptiveThrottleConfig& a, const AdaptiveThrottleConfig& b) noexcept {
-  return a.window == b.window;
-}
-
 /// The share to be refused when of `calls` settled requests `successes` were successes: 0..max_rejection.
 double rejection_share(const AdaptiveThrottleConfig& config, std::uint64_t calls, std::uint64_t successes) noexcept;
 
@@ -61,8 +56,7 @@ double share_of(Priority priority, double share, const std::array<std::uint64_t,
 
 class AdaptiveThrottle {
  public:
-  /// The length of the window is fixed for the life of the state; all other numbers are those of the config it is asked
-  /// with.
+  /// The length of the window is that of the last `reload`; all other numbers are those of the config it is asked with.
   explicit AdaptiveThrottle(const AdaptiveThrottleConfig& config) noexcept;
 
   /// Admits a request, or refuses it as `throttled`.
@@ -70,6 +64,9 @@ class AdaptiveThrottle {
   /// Counts an admitted request that has ended. One that says nothing about the upstream (its client left, it was
   /// refused elsewhere) is not to be settled.
   void settle(const AdaptiveThrottleConfig& config, bool success, TimePoint now) noexcept;
+
+  /// Gives the window the length of `config`; what lies within that stays counted. By one thread at a time.
+  void reload(const AdaptiveThrottleConfig& config, TimePoint now) noexcept;
 
   /// The share of all requests that is refused at present.
   double rejection(const AdaptiveThrottleConfig& config, TimePoint now) const noexcept;

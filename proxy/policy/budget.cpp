@@ -29,14 +29,42 @@ std::uint64_t credit_units(double credits) noexcept { return static_cast<std::ui
 }  // namespace
 
 Budget::Budget(const BudgetConfig& config, std::uint32_t workers)
-    : slot_(std::max(Nanos{1}, config.window / kSlots)), workers_(workers), shares_(new WorkerShare[workers]) {
+    : slot_ns_(slot_of(config).count()), workers_(workers), shares_(new WorkerShare[workers]) {
   // Buckets start full; the first refill of tokens finds them so whatever time it reads, and sets the time.
   if (config.type == BudgetType::token_bucket) bucket_.value.store(bucket_word(0, config.capacity * kTokenUnits));
   if (config.type == BudgetType::success_credit) bucket_.value.store(credit_units(config.capacity));
 }
 
+Nanos Budget::slot_of(const BudgetConfig& config) noexcept { return std::max(Nanos{1}, config.window / kSlots); }
+
 std::uint32_t Budget::epoch(TimePoint now) const noexcept {
-  return static_cast<std::uint32_t>(now.time_since_epoch() / slot_);
+  return static_cast<std::uint32_t>(now.time_since_epoch() / slot());
+}
+
+void Budget::reload(const BudgetConfig& config, TimePoint now) noexcept {
+  const Nanos former = slot();
+  const Nanos slot = slot_of(config);
+  if (slot == former) return;
+  slot_ns_.store(slot.count(), std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < workers_; ++i) cut(shares_[i].requests, former, slot, now);
+  cut(extras_.value, former, slot, now);
+}
+
+/// Numbers the slots of a ring anew: each count goes where its time lies.
+void Budget::cut(Ring& ring, Nanos former, Nanos slot, TimePoint now) noexcept {
+  std::uint64_t words[kRingSlots];
+  for (std::uint32_t i = 0; i < kRingSlots; ++i) words[i] = ring[i].exchange(0, std::memory_order_relaxed);
+  const auto before = static_cast<std::uint32_t>(now.time_since_epoch() / former);
+  const auto current = static_cast<std::uint32_t>(now.time_since_epoch() / slot);
+  for (const std::uint64_t word : words) {
+    const auto slots_ago = static_cast<std::int32_t>(before - high_of(word));
+    if (low_of(word) == 0 || slots_ago > std::int32_t{kSlots} || slots_ago < -std::int32_t{kSlots}) continue;
+    const auto then = static_cast<std::uint32_t>((now.time_since_epoch() - std::max(slots_ago, 0) * former) / slot);
+    if (current - then > kSlots) continue;
+    std::atomic<std::uint64_t>& place = ring[then % kRingSlots];
+    const std::uint64_t there = place.load(std::memory_order_relaxed);
+    place.store(pack(then, low_of(word) + (high_of(there) == then ? low_of(there) : 0)), std::memory_order_relaxed);
+  }
 }
 
 void Budget::enter_loop(std::uint32_t worker, TimePoint now) noexcept {
@@ -75,8 +103,8 @@ double Budget::window_room(const BudgetConfig& config, TimePoint now) const noex
   const std::uint32_t current = epoch(now);
   std::uint64_t requests = 0;
   for (std::uint32_t i = 0; i < workers_; ++i) requests += count(shares_[i].requests, current, kSlots);
-  // The window of the state, not of the config: slots cannot be cut anew while they are counted.
-  const double seconds = static_cast<double>((slot_ * kSlots).count()) / 1e9;
+  // The window of the state, not of the config: an older one may be asking.
+  const double seconds = static_cast<double>((slot() * kSlots).count()) / 1e9;
   const double allowed = config.max_rate * static_cast<double>(requests) + config.min_per_second * seconds;
   return allowed + kRounding - static_cast<double>(count(extras_.value, current, kRingSlots));
 }

@@ -72,9 +72,13 @@ class BudgetPermit {
 
 class Budget {
  public:
-  /// `workers`: how many worker indexes will be used. The length of the window is fixed for the life of the state; all
-  /// other numbers are those of the config it is asked with.
+  /// `workers`: how many worker indexes will be used. The length of the window is that of the last `reload`; all other
+  /// numbers are those of the config it is asked with.
   Budget(const BudgetConfig& config, std::uint32_t workers);
+
+  /// Gives the window the length of `config`; what lies within that stays counted, but for what is counted in that same
+  /// instant. By one thread at a time.
+  void reload(const BudgetConfig& config, TimePoint now) noexcept;
 
   /// Counts a request that entered its attempt loop, and one that left it.
   void enter_loop(std::uint32_t worker, TimePoint now) noexcept;
@@ -112,6 +116,9 @@ class Budget {
     Ring requests{};
   };
 
+  static Nanos slot_of(const BudgetConfig& config) noexcept;
+  static void cut(Ring& ring, Nanos former, Nanos slot, TimePoint now) noexcept;
+  Nanos slot() const noexcept { return Nanos{slot_ns_.load(std::memory_order_relaxed)}; }
   std::uint32_t epoch(TimePoint now) const noexcept;
   std::uint64_t count(const Ring& ring, std::uint32_t now_epoch, std::uint32_t slots) const noexcept;
   double window_room(const BudgetConfig& config, TimePoint now) const noexcept;
@@ -124,7 +131,7 @@ class Budget {
   double credits(const BudgetConfig& config) const noexcept;
   Nanos floor_wait(const BudgetConfig& config, TimePoint now) const noexcept;
 
-  Nanos slot_;
+  std::atomic<std::int64_t> slot_ns_;
   std::uint32_t workers_;
   std::unique_ptr<WorkerShare[]> shares_;
   Padded<std::atomic<std::int64_t>> extras_in_flight_;

@@ -157,7 +157,7 @@ std::uint64_t CircuitBreaker::advance(const CircuitConfig& config, TimePoint now
 }
 
 void CircuitBreaker::tick(const CircuitConfig& config, TimePoint now, Rng& rng) noexcept {
-  recent_.cut(config.window);
+  recent_.cut(config.window, now);
   if (recent_calls_) recent_calls_->cut(config.window_calls);
   advance(config, now, rng);
 }

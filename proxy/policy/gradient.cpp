@@ -31,6 +31,24 @@ void WarmAverage::set(double average) noexcept {
   count_ = std::min(count_ + 1, kWarmup);
 }
 
+Correlation::Correlation(std::size_t window) {
+  pairs_.reserve(kMost);
+  pairs_.resize(std::clamp<std::size_t>(window, 1, kMost));
+}
+
+void Correlation::resize(std::size_t window) noexcept {
+  window = std::clamp<std::size_t>(window, 1, kMost);
+  if (window == pairs_.size()) return;
+  // The oldest first, then without those for which there is no room.
+  if (size_ == pairs_.size()) std::ranges::rotate(pairs_, pairs_.begin() + static_cast<std::ptrdiff_t>(next_));
+  const std::size_t gone = size_ - std::min(size_, window);
+  std::ranges::move(pairs_.begin() + static_cast<std::ptrdiff_t>(gone),
+                    pairs_.begin() + static_cast<std::ptrdiff_t>(size_), pairs_.begin());
+  size_ -= gone;
+  pairs_.resize(window);
+  next_ = size_ % window;
+}
+
 void Correlation::add(double x, double y) noexcept {
   if (!std::isfinite(x) || !std::isfinite(y) || x <= 0 || y <= 0) return;
   pairs_[next_] = {x, y};
@@ -106,6 +124,8 @@ double Gradient::filtered(double quantile_ns) noexcept {
 GradientSigns Gradient::learn(const GradientConfig& config, const LimitWindow& window) noexcept {
   least_ns_ = window.least_ns;
   recent_.set(recent_.with(filtered(window.quantile_ns), kRecentAge));
+  throughput_.resize(config.correlation_window);
+  latency_.resize(config.correlation_window);
   throughput_.add(window.peak, window.peak / recent_.value());
   latency_.add(window.peak, recent_.value());
   return {.baseline_ns = baseline_.with(recent_.value(), config.baseline_age),

@@ -50,7 +50,13 @@ class WarmAverage {
 /// How two series of the last updates moved together.
 class Correlation {
  public:
-  explicit Correlation(std::size_t window) : pairs_(window < 1 ? 1 : window) {}
+  static constexpr std::size_t kMost = 1000;
+
+  /// `window`: 1..kMost, the number of updates.
+  explicit Correlation(std::size_t window);
+
+  /// Another number of them: the last ones stay. Allocates nothing.
+  void resize(std::size_t window) noexcept;
 
   /// Values that are not finite or not above 0 are left out, both of the pair.
   void add(double x, double y) noexcept;
@@ -94,7 +100,6 @@ std::uint32_t gradient_step(std::uint32_t limit) noexcept;
 
 class Gradient {
  public:
-  /// The length of the correlations is fixed for the life of the state.
   Gradient(const GradientConfig& config, std::uint32_t initial)
       : limit_(initial), throughput_(config.correlation_window), latency_(config.correlation_window) {}
 

@@ -20,9 +20,7 @@ constexpr std::uint32_t bucket_in(std::uint64_t word) noexcept { return static_c
 
 }  // namespace
 
-bool same_structure(const HedgeConfig& a, const HedgeConfig& b) noexcept {
-  return is_fixed(a) == is_fixed(b) && (is_fixed(a) || a.window == b.window);
-}
+bool same_structure(const HedgeConfig& a, const HedgeConfig& b) noexcept { return is_fixed(a) == is_fixed(b); }
 
 bool hedges_method(const HedgeConfig& config, std::string_view method) noexcept {
   return std::find(config.methods.begin(), config.methods.end(), method) != config.methods.end();
@@ -35,15 +33,17 @@ TimePoint hedge_due(TimePoint began, Nanos delay, std::uint32_t k) noexcept {
 }
 
 HedgeTrigger::HedgeTrigger(const HedgeConfig& config, std::uint32_t workers)
-    : period_(std::clamp(config.window / 80, Nanos{1}, kLongestPeriod)),
-      window_(is_fixed(config) ? nullptr : std::make_unique<LatencyWindow>(config.window, workers)) {}
+    : window_(is_fixed(config) ? nullptr : std::make_unique<LatencyWindow>(config.window, workers)) {}
 
 std::uint64_t HedgeTrigger::refreshed(const HedgeConfig& config, TimePoint now) noexcept {
   std::int64_t due = shared_.next_update_ns.load(std::memory_order_relaxed);
   const std::int64_t now_ns = now.time_since_epoch().count();
+  const auto next = [&] {
+    const Nanos period = std::clamp(config.window / 80, Nanos{1}, kLongestPeriod);
+    return saturating_add(now, period).time_since_epoch().count();
+  };
   // One of those who find the period over works it out; the others go on with what there is.
-  if (now_ns >= due && shared_.next_update_ns.compare_exchange_strong(
-                           due, saturating_add(now, period_).time_since_epoch().count(), std::memory_order_relaxed)) {
+  if (now_ns >= due && shared_.next_update_ns.compare_exchange_strong(due, next(), std::memory_order_relaxed)) {
     const std::uint64_t word = pack(window_->quantile(config.quantile.value_or(kUsualQuantile), now));
     shared_.quantile.store(word, std::memory_order_relaxed);
     return word;

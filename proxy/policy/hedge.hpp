@@ -42,8 +42,7 @@ struct HedgeConfig {
   bool cancel_on_first_terminal = false;
 };
 
-/// Whether a state made for one config may serve the other: the window is cut into slots once, and a fixed delay keeps
-/// no samples at all.
+/// Whether a state made for one config may serve the other: a fixed delay keeps no samples at all.
 bool same_structure(const HedgeConfig& a, const HedgeConfig& b) noexcept;
 
 /// Whether requests of that method, spelled as sent, may be hedged.
@@ -56,6 +55,11 @@ class HedgeTrigger {
  public:
   /// `workers`: how many worker indexes will be used.
   HedgeTrigger(const HedgeConfig& config, std::uint32_t workers);
+
+  /// Gives the window the length of `config`; samples that lie within that stay.
+  void reload(const HedgeConfig& config) noexcept {
+    if (window_) window_->resize(config.window);
+  }
 
   /// Counts an attempt whose answer came `latency` after it was sent: what the truth table calls a sample.
   void record(std::uint32_t worker, Nanos latency, TimePoint now) noexcept {
@@ -80,7 +84,6 @@ class HedgeTrigger {
 
   std::uint64_t refreshed(const HedgeConfig& config, TimePoint now) noexcept;
 
-  Nanos period_;
   std::unique_ptr<LatencyWindow> window_;  // none: the delay is fixed
   Shared shared_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "proxy/base/rng.hpp"
 
@@ -9,21 +10,28 @@ namespace outrigger::policy {
 
 KeyedRateLimit::KeyedRateLimit(const RateLimitConfig& config, std::uint64_t seed)
     : hash_(Rng{seed}.next(), Rng{~seed}.next()),
-      max_keys_(std::max<std::uint32_t>(1, config.max_keys)),
-      shard_count_((max_keys_ - 1) / kKeysPerShard + 1),
+      max_keys_(keys_of(config)),
+      shard_count_((keys_of(config) - 1) / kKeysPerShard + 1),
       shards_(new Shard[shard_count_]),
       without_key_(config) {
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
     Shard& shard = shards_[i];
-    shard.capacity = max_keys_ / shard_count_ + (i < max_keys_ % shard_count_ ? 1 : 0);
-    shard.chains.assign(std::bit_ceil(shard.capacity), kNone);
+    shard.resize(capacity_of(i));
     shard.scale = RateScale{config.requests, config.per, burst_of(config), TimePoint{}, 0};
   }
 }
 
+std::uint32_t KeyedRateLimit::keys_of(const RateLimitConfig& config) noexcept {
+  return std::max<std::uint32_t>(1, config.max_keys);
+}
+
+std::uint32_t KeyedRateLimit::capacity_of(std::uint32_t shard) const noexcept {
+  return max_keys() / shard_count_ + (shard < max_keys() % shard_count_ ? 1 : 0);
+}
+
 std::uint32_t KeyedRateLimit::shard_of(std::uint64_t hash) const noexcept {
   // By the high bits; a shard's chains go by the low ones.
-  return static_cast<std::uint32_t>(((hash >> 32) * shard_count_) >> 32);
+  return static_cast<std::uint32_t>(((hash >> 32) * in_use()) >> 32);
 }
 
 std::uint32_t KeyedRateLimit::Shard::find(std::uint64_t hash) const noexcept {
@@ -79,11 +87,32 @@ std::uint32_t KeyedRateLimit::Shard::claim(std::uint64_t hash, bool& evicted) {
 
 void KeyedRateLimit::Shard::follow(const RateLimitConfig& config, TimePoint now) noexcept {
   const std::uint32_t burst = burst_of(config);
-  if (scale.fits(config.requests, config.per, burst, now)) return;
-  const RateScale next{config.requests, config.per, burst, now, scale.serial() + 1};
+  if (!scale.fits(config.requests, config.per, burst, now)) renumber(config, now);
+}
+
+/// With another serial number all places that are out are void.
+void KeyedRateLimit::Shard::renumber(const RateLimitConfig& config, TimePoint now) noexcept {
+  const RateScale next{config.requests, config.per, burst_of(config), now, scale.serial() + 1};
   for (Bucket& bucket : buckets) bucket.empty_since = next.carried_over(scale, bucket.empty_since, now);
   scale = next;
   parked.clear();
+}
+
+/// Those keys stay that came last; all get another index.
+void KeyedRateLimit::Shard::resize(std::uint32_t keys) {
+  std::vector<Bucket> kept;
+  kept.reserve(std::min<std::size_t>(keys, buckets.size()));
+  for (std::uint32_t i = newest; i != kNone && kept.size() < keys; i = buckets[i].older) kept.push_back(buckets[i]);
+  std::vector<std::uint32_t> empty(std::bit_ceil(std::max(1u, keys)), kNone);
+  capacity = keys;
+  chains.swap(empty);
+  buckets.clear();
+  newest = oldest = kNone;
+  buckets.swap(kept);
+  for (std::uint32_t i = static_cast<std::uint32_t>(buckets.size()); i-- > 0;) {
+    buckets[i].chained = std::exchange(chain(buckets[i].hash), i);
+    link_newest(i);
+  }
 }
 
 RateLimitAnswer KeyedRateLimit::admit(const RateLimitConfig& config, std::optional<std::string_view> key,
@@ -94,9 +123,14 @@ RateLimitAnswer KeyedRateLimit::admit(const RateLimitConfig& config, std::option
 RateLimitAnswer KeyedRateLimit::admit_hashed(const RateLimitConfig& config, std::optional<std::uint64_t> hash,
                                              Nanos longest_wait, TimePoint now) {
   if (!hash) return without_key_.admit(config, longest_wait, now);
-  const std::uint32_t shard_index = shard_of(*hash);
+  std::uint32_t shard_index = shard_of(*hash);
+  std::unique_lock lock{shards_[shard_index].mutex};
+  while (shards_[shard_index].capacity == 0) {  // it has just gone out of use
+    lock.unlock();
+    shard_index = shard_of(*hash);
+    lock = std::unique_lock{shards_[shard_index].mutex};
+  }
   Shard& shard = shards_[shard_index];
-  const std::lock_guard lock{shard.mutex};
   shard.follow(config, now);
   bool evicted = false;
   const std::uint32_t index = shard.claim(*hash, evicted);
@@ -128,8 +162,9 @@ void KeyedRateLimit::take_back(const RatePlace& place, std::uint32_t bucket_inde
   Shard& shard = shards_[bucket_index % shard_count_];
   const std::uint32_t index = bucket_index / shard_count_;
   const std::lock_guard lock{shard.mutex};
+  if (shard.scale.serial() != place.serial) return;  // which goes with the indexes, too
   Bucket& bucket = shard.buckets[index];
-  if (bucket.tenancy != tenancy || shard.scale.serial() != place.serial) return;
+  if (bucket.tenancy != tenancy) return;
   const bool last = bucket.empty_since == place.after;
   if (!last && shard.scale.wait(place.after, now).count() > 0) return shard.parked.put(index, place.after);
   bucket.empty_since = shard.scale.without(place, bucket.empty_since, bucket.returned, shard.scale.units(now));
@@ -151,10 +186,20 @@ RateLimitView KeyedRateLimit::view_hashed(const RateLimitConfig& config, std::op
   return view_of(config, shard.scale, index == kNone ? RateScale::kFull : shard.buckets[index].empty_since, now);
 }
 
-void KeyedRateLimit::reload(const RateLimitConfig& config, TimePoint now) noexcept {
+void KeyedRateLimit::reload(const RateLimitConfig& config, TimePoint now) {
+  const std::uint32_t used = in_use();
+  const bool other_size = keys_of(config) != max_keys();
+  max_keys_.store(keys_of(config), std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < shard_count_; ++i) {
-    const std::lock_guard lock{shards_[i].mutex};
-    shards_[i].follow(config, now);
+    Shard& shard = shards_[i];
+    const std::lock_guard lock{shard.mutex};
+    if (!other_size) {
+      shard.follow(config, now);
+      continue;
+    }
+    if (used != in_use()) shard.resize(0);  // its keys may belong to another shard now
+    shard.resize(capacity_of(i));
+    shard.renumber(config, now);
   }
   without_key_.reload(config, now);
 }

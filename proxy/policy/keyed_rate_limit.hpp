@@ -35,7 +35,7 @@ namespace outrigger::policy {
 
 class KeyedRateLimit final : public RatePlaceKeeper {
  public:
-  /// An empty table. `config.max_keys` is fixed for the life of the state; `seed` is to be unguessable.
+  /// An empty table. `config.max_keys` is that of the last `reload`; `seed` is to be unguessable.
   KeyedRateLimit(const RateLimitConfig& config, std::uint64_t seed);
 
   /// Admits one request of that key, at once or at a time at most `longest_wait` and `max_wait` away; nullopt: it has
@@ -50,10 +50,11 @@ class KeyedRateLimit final : public RatePlaceKeeper {
   RateLimitView view(const RateLimitConfig& config, std::optional<std::string_view> key, TimePoint now) const noexcept;
   RateLimitView view_hashed(const RateLimitConfig& config, std::optional<std::uint64_t> hash,
                             TimePoint now) const noexcept;
-  /// Makes `config` the numbers that all buckets are refilled by from `now` on.
-  void reload(const RateLimitConfig& config, TimePoint now) noexcept;
+  /// Makes `config` the numbers that all buckets are refilled by from `now` on. In a smaller table those keys stay that
+  /// came last; with fewer keys than there are shards, none. By one thread at a time.
+  void reload(const RateLimitConfig& config, TimePoint now);
 
-  std::uint32_t max_keys() const noexcept { return max_keys_; }
+  std::uint32_t max_keys() const noexcept { return max_keys_.load(std::memory_order_relaxed); }
   std::uint32_t keys() const noexcept;
   /// Keys that were forgotten for others.
   std::uint64_t evictions() const noexcept { return evictions_.load(std::memory_order_relaxed); }
@@ -89,14 +90,20 @@ class KeyedRateLimit final : public RatePlaceKeeper {
     void unlink(std::uint32_t index) noexcept;
     void link_newest(std::uint32_t index) noexcept;
     void follow(const RateLimitConfig& config, TimePoint now) noexcept;
+    void renumber(const RateLimitConfig& config, TimePoint now) noexcept;
+    void resize(std::uint32_t keys);
     std::uint32_t& chain(std::uint64_t hash) noexcept { return chains[hash & (chains.size() - 1)]; }
   };
 
+  static std::uint32_t keys_of(const RateLimitConfig& config) noexcept;
+  /// Which shards are in use: all, unless there are fewer keys.
+  std::uint32_t in_use() const noexcept { return max_keys() < shard_count_ ? max_keys() : shard_count_; }
   std::uint32_t shard_of(std::uint64_t hash) const noexcept;
+  std::uint32_t capacity_of(std::uint32_t shard) const noexcept;
 
   SipHash hash_;
-  std::uint32_t max_keys_;
-  std::uint32_t shard_count_;
+  std::atomic<std::uint32_t> max_keys_;
+  const std::uint32_t shard_count_;
   std::unique_ptr<Shard[]> shards_;
   std::atomic<std::uint64_t> evictions_{0};
   RateLimit without_key_;

@@ -51,19 +51,22 @@ void LatencyWindow::Slot::count(Cells& cells, std::uint32_t bucket) noexcept {
 }
 
 LatencyWindow::LatencyWindow(Nanos window, std::uint32_t workers)
-    : slot_(std::max(Nanos{1}, window / kSlots)),
-      workers_(workers),
-      slots_(new Slot[static_cast<std::size_t>(kSlots) * workers]) {}
+    : width_ns_(width_of(window)), workers_(workers), rings_(new Ring[workers]) {}
 
 LatencyWindow::Slot& LatencyWindow::current(std::uint32_t worker, TimePoint now) noexcept {
-  const std::int64_t this_epoch = epoch(now);
-  Slot& slot = slots_[static_cast<std::size_t>(worker * kSlots + this_epoch % kSlots)];
-  if (slot.epoch.load(std::memory_order_relaxed) < this_epoch) {
-    // What is cleared is a whole window old, so readers pass it over until the release shows them empty cells.
-    slot.clear();
-    slot.epoch.store(this_epoch, std::memory_order_release);
+  Ring& ring = rings_[worker];
+  const std::int64_t now_ns = now.time_since_epoch().count();
+  const std::int64_t width = this->width();
+  Slot* slot = &ring.slots[ring.current];
+  if (slot->begin_ns.load(std::memory_order_relaxed) <= now_ns - width) {
+    ring.current = (ring.current + 1) % kSlots;
+    slot = &ring.slots[ring.current];
+    // Whoever reads passes it over until the release shows its cells empty.
+    slot->begin_ns.store(kNeverUsed, std::memory_order_relaxed);
+    slot->clear();
+    slot->begin_ns.store(now_ns - now_ns % width, std::memory_order_release);
   }
-  return slot;
+  return *slot;
 }
 
 void LatencyWindow::record(std::uint32_t worker, Nanos latency, TimePoint now) noexcept {
@@ -78,9 +81,13 @@ void LatencyWindow::record_at_least(std::uint32_t worker, Nanos waited, TimePoin
 
 LatencyWindow::Sum LatencyWindow::sum(TimePoint now) const noexcept {
   Sum sum;
-  const std::int64_t oldest = epoch(now) - kSlots + 1;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(kSlots) * workers_; ++i) {
-    if (slots_[i].epoch.load(std::memory_order_acquire) >= oldest) sum.add(slots_[i]);
+  const std::int64_t width = this->width();
+  const std::int64_t now_ns = now.time_since_epoch().count();
+  const std::int64_t oldest = now_ns - now_ns % width - (kSlots - 1) * width;
+  for (std::uint32_t i = 0; i < workers_; ++i) {
+    for (const Slot& slot : rings_[i].slots) {
+      if (slot.begin_ns.load(std::memory_order_acquire) >= oldest) sum.add(slot);
+    }
   }
   return sum;
 }

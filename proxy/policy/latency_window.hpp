@@ -23,6 +23,7 @@
 // microseconds each, so its result is to be kept (hedge.hpp). Memory: 37 KiB per worker.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -46,8 +47,12 @@ class LatencyWindow {
     std::uint64_t samples = 0;  // of both kinds, in the window; 0: there is no quantile
   };
 
-  /// `workers`: how many worker indexes will be used. Both numbers are fixed for the life of the state.
+  /// `workers`: how many worker indexes will be used, for the life of the state.
   LatencyWindow(Nanos window, std::uint32_t workers);
+
+  /// Another length: samples count as long as they lie within it. A longer one fills up by and by, since no more slots
+  /// are kept than before. Any thread.
+  void resize(Nanos window) noexcept { width_ns_.store(width_of(window), std::memory_order_relaxed); }
 
   /// Counts an attempt that was answered `latency` after it was sent.
   void record(std::uint32_t worker, Nanos latency, TimePoint now) noexcept;
@@ -82,7 +87,7 @@ class LatencyWindow {
 
   using Cells = std::atomic<std::uint32_t>[kBuckets];
   struct alignas(kCacheLine) Slot {
-    std::atomic<std::int64_t> epoch{kNeverUsed};
+    std::atomic<std::int64_t> begin_ns{kNeverUsed};
     std::atomic<std::uint32_t> octaves{0};  // a bit for each in which a cell is not 0
     Cells answered{};
     Cells cut{};
@@ -92,13 +97,20 @@ class LatencyWindow {
   };
   struct Sum;
 
-  std::int64_t epoch(TimePoint now) const noexcept { return now.time_since_epoch() / slot_; }
+  static std::int64_t width_of(Nanos window) noexcept { return std::max<std::int64_t>(1, window.count() / kSlots); }
+  std::int64_t width() const noexcept { return width_ns_.load(std::memory_order_relaxed); }
   Slot& current(std::uint32_t worker, TimePoint now) noexcept;
   Sum sum(TimePoint now) const noexcept;
 
-  Nanos slot_;
+  // The slots of one worker, used in turn.
+  struct Ring {
+    Slot slots[kSlots];
+    std::uint32_t current = 0;  // its own worker's alone
+  };
+
+  std::atomic<std::int64_t> width_ns_;  // of a slot
   std::uint32_t workers_;
-  std::unique_ptr<Slot[]> slots_;  // kSlots of the first worker, then of the next
+  std::unique_ptr<Ring[]> rings_;
 };
 
 static_assert(LatencyWindow::bucket_of(LatencyWindow::upper_edge(LatencyWindow::kBuckets - 2)) ==

@@ -33,24 +33,25 @@ std::uint32_t TimeWindow::epoch(TimePoint now) const noexcept {
   return static_cast<std::uint32_t>(now.time_since_epoch().count() / width_.load(std::memory_order_relaxed));
 }
 
+void TimeWindow::add(std::atomic<std::uint64_t>& count, std::uint32_t current, std::uint32_t calls) noexcept {
+  std::uint64_t word = count.load(std::memory_order_relaxed);
+  std::uint64_t next = 0;
+  do {
+    const std::uint32_t ahead = high_of(word) - current;
+    // A later bucket holds the slot, so this result is older than the window. What seems to be of a far future was
+    // numbered before the window was cut anew, and gives way.
+    if (ahead != 0 && ahead < kNearFuture) return;
+    next = ahead == 0 ? word + calls : (std::uint64_t{current} << 32) | calls;
+  } while (!count.compare_exchange_weak(word, next, std::memory_order_relaxed));
+}
+
 void TimeWindow::record(CallEnd end, TimePoint now) noexcept {
   const std::uint32_t current = epoch(now);
-  const auto add = [current](std::atomic<std::uint64_t>& count) {
-    std::uint64_t word = count.load(std::memory_order_relaxed);
-    std::uint64_t next = 0;
-    do {
-      const std::uint32_t ahead = high_of(word) - current;
-      // A later bucket holds the slot, so this result is older than the window. What seems to be of a far future was
-      // numbered before the window was cut anew, and gives way.
-      if (ahead != 0 && ahead < kNearFuture) return;
-      next = ahead == 0 ? word + 1 : (std::uint64_t{current} << 32) | 1;
-    } while (!count.compare_exchange_weak(word, next, std::memory_order_relaxed));
-  };
   Slot& slot = slots_[current % kSlots];
   // The whole before its part, so that no reader sees more failures than calls.
-  add(end.neutral ? slot.slow_neutral : slot.calls);
-  if (end.failed) add(slot.failures);
-  if (end.slow) add(slot.slow);
+  add(end.neutral ? slot.slow_neutral : slot.calls, current, 1);
+  if (end.failed) add(slot.failures, current, 1);
+  if (end.slow) add(slot.slow, current, 1);
 }
 
 std::uint64_t TimeWindow::live(const std::atomic<std::uint64_t>& count, std::uint32_t current) noexcept {
@@ -93,11 +94,33 @@ void TimeWindow::clear() noexcept {
   }
 }
 
-void TimeWindow::cut(Nanos length) noexcept {
+void TimeWindow::cut(Nanos length, TimePoint now) noexcept {
   const std::int64_t width = width_of(length);
-  if (width_.load(std::memory_order_relaxed) == width) return;
+  const std::int64_t before = width_.load(std::memory_order_relaxed);
+  if (before == width) return;
+  const std::uint32_t former = epoch(now);
+  std::array<std::array<std::uint64_t, 4>, kSlots> counted;
+  for (std::uint32_t i = 0; i < kSlots; ++i) {
+    Slot& slot = slots_[i];
+    counted[i] = {slot.calls.load(std::memory_order_relaxed), slot.failures.load(std::memory_order_relaxed),
+                  slot.slow_neutral.load(std::memory_order_relaxed), slot.slow.load(std::memory_order_relaxed)};
+  }
   width_.store(width, std::memory_order_relaxed);
   clear();
+  const std::uint32_t current = epoch(now);
+  const auto carry = [&](std::uint64_t word, std::atomic<std::uint64_t> Slot::*count) {
+    const std::uint32_t buckets_ago = former - high_of(word);  // wraps where another thread's clock was ahead
+    const std::int64_t ago = buckets_ago < kBuckets ? buckets_ago * before : 0;
+    if (low_of(word) == 0 || (buckets_ago >= kBuckets && -buckets_ago >= kSlots - kBuckets)) return;
+    const auto then = static_cast<std::uint32_t>((now.time_since_epoch().count() - ago) / width);
+    if (current - then < kBuckets) add(slots_[then % kSlots].*count, then, low_of(word));
+  };
+  for (const auto& [calls, failures, slow_neutral, slow] : counted) {
+    carry(calls, &Slot::calls);
+    carry(failures, &Slot::failures);
+    carry(slow_neutral, &Slot::slow_neutral);
+    carry(slow, &Slot::slow);
+  }
 }
 
 // ---- by calls -------------------------------------------------------------------------------
@@ -145,9 +168,16 @@ void CallWindow::clear() noexcept {
 
 void CallWindow::cut(std::uint32_t calls) noexcept {
   const std::uint32_t size = size_of(calls);
-  if (size_.load(std::memory_order_relaxed) == size) return;
+  const std::uint32_t before = size_.load(std::memory_order_relaxed);
+  if (before == size) return;
+  const std::uint64_t entered = entered_.load(std::memory_order_relaxed);
+  const auto kept = static_cast<std::uint32_t>(std::min<std::uint64_t>({entered, before, size}));
+  std::array<std::uint8_t, kMaxCalls> last;
+  for (std::uint32_t i = 0; i < kept; ++i) last[i] = cells_[(entered - kept + i) % before].load();
   size_.store(size);
   clear();
+  for (std::uint32_t i = 0; i < kept; ++i) put(i, last[i]);
+  entered_.fetch_add(kept, std::memory_order_relaxed);
 }
 
 }  // namespace outrigger::policy

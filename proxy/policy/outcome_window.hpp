@@ -55,8 +55,9 @@ class TimeWindow {
   /// Calls and failures alone, for half the price.
   OutcomeCounts untimed_counts(TimePoint now) const noexcept;
   void clear() noexcept;
-  /// Changes the length. Another length numbers its buckets differently, so what was counted is forgotten.
-  void cut(Nanos length) noexcept;
+  /// Changes the length. What was counted moves to the new buckets that its time lies in, and counts for as long as
+  /// they do. By one thread at a time.
+  void cut(Nanos length, TimePoint now) noexcept;
 
  private:
   // More than the buckets: a worker whose clock was read a little earlier still finds its own bucket, not one reused.
@@ -71,6 +72,7 @@ class TimeWindow {
   };
 
   static std::int64_t width_of(Nanos length) noexcept;
+  static void add(std::atomic<std::uint64_t>& count, std::uint32_t current, std::uint32_t calls) noexcept;
   static std::uint64_t live(const std::atomic<std::uint64_t>& count, std::uint32_t current) noexcept;
   std::uint32_t epoch(TimePoint now) const noexcept;
 
@@ -88,7 +90,7 @@ class CallWindow {
   void record(CallEnd end) noexcept;
   OutcomeCounts counts() const noexcept;
   void clear() noexcept;
-  /// Changes how many calls are kept. Another ring has another order, so what was counted is forgotten.
+  /// Changes how many calls are kept: the last ones are. By one thread at a time.
   void cut(std::uint32_t calls) noexcept;
 
  private:

@@ -7,7 +7,7 @@ namespace outrigger::policy {
 
 bool same_structure(const RateLimitConfig& a, const RateLimitConfig& b) noexcept {
   if (a.key != b.key) return false;
-  return a.key == RateLimitConfig::Key::policy || (a.header == b.header && a.max_keys == b.max_keys);
+  return a.key == RateLimitConfig::Key::policy || a.header == b.header;
 }
 
 RateLimitView view_of(const RateLimitConfig& config, const RateScale& scale, std::int64_t empty_since,

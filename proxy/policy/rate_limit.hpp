@@ -62,7 +62,7 @@ constexpr std::uint32_t burst_of(const RateLimitConfig& config) noexcept {
   return config.shape == RateLimitConfig::Shape::smooth || config.burst == 0 ? 1 : config.burst;
 }
 
-/// Whether a state made for one config may serve the other: what is told apart, and in how large a table.
+/// Whether a state made for one config may serve the other: what is told apart.
 bool same_structure(const RateLimitConfig& a, const RateLimitConfig& b) noexcept;
 
 /// Who hands out places, and takes them back.

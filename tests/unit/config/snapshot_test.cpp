@@ -568,6 +568,35 @@ TEST_SUITE("config") {
     CHECK(other->hedges.at("p").state == before->hedges.at("p").state);
   }
 
+  TEST_CASE("a reload of other numbers keeps what windows and tables hold, and nothing is said to begin anew") {
+    const auto load_window = [](Reloads& process, const std::string& window, const std::string& keys) {
+      return process.load_parts(
+          "up: {endpoints: ['127.0.0.1:1']}", "{policy: p, upstream: up}",
+          "policies: {p: {adaptive_throttle: {window: " + window + "}, hedge: {trigger: p95, window: " + window +
+              "}, retry: {budget: {type: window, max_rate: 0%, min_per_second: 1, window: " + window +
+              "}}, circuit: {failure_rate: 50%, window: " + window +
+              "}, rate_limit: {requests: 1, per: 60s, burst: 5, key: client_ip, max_keys: " + keys + "}}}\n");
+    };
+    Reloads process;
+    const SnapshotPtr before = load_window(process, "60s", "100");
+    config::take_effect(*before, kNow);
+    const auto& throttle = before->adaptive_throttles.at("p");
+    for (int i = 0; i < 100; ++i) throttle.state->settle(throttle.config, false, kNow);
+    const auto& limit = before->rate_limits.at("p");
+    REQUIRE(limit.keyed->admit(limit.config, "a", Nanos{0}, kNow).verdict.admitted());
+    const auto permit = budget_of(*before).state->admit(*budget_of(*before).config, 1, kNow);
+    REQUIRE(permit);
+
+    const SnapshotPtr after = load_window(process, "59s", "101");
+    CHECK(renewed(*before, *after).empty());
+    config::take_effect(*after, kNow);
+    CHECK(throttle.state->rejection(after->adaptive_throttles.at("p").config, kNow) > 0.8);
+    CHECK(after->rate_limits.at("p").keyed == limit.keyed);
+    CHECK(limit.keyed->max_keys() == 101);
+    CHECK(limit.keyed->view(limit.config, "a", kNow).remaining == 4);
+    CHECK(budget_of(*after).state->available(*budget_of(*after).config, kNow) == 58);
+  }
+
   TEST_CASE("a circuit of another scope begins anew, and that is told once whatever it is a circuit of") {
     const auto load_scope = [](Reloads& process, const std::string& scope, const std::string& mode) {
       return process.load_parts("a: {endpoints: ['127.0.0.1:1', '127.0.0.1:2']}, b: {endpoints: ['127.0.0.1:3']}",

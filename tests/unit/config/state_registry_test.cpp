@@ -57,7 +57,7 @@ TEST_SUITE("config") {
     CHECK(registry.budget("r", ratio) == shared);
   }
 
-  TEST_CASE("another type begins anew, and so does another width of the window") {
+  TEST_CASE("another type begins anew, another width of the window does not") {
     StateRegistry registry(1);
     const auto bucket = registry.budget("b", tokens(10));
     const auto permit = bucket->admit(tokens(10), 10, kNow);
@@ -66,8 +66,7 @@ TEST_SUITE("config") {
     const auto ten = registry.budget("b", window(10s));
     CHECK(ten != bucket);
     CHECK(registry.budget("b", window(10s)) == ten);
-    const auto twenty = registry.budget("b", window(20s));
-    CHECK(twenty != ten);
+    CHECK(registry.budget("b", window(20s)) == ten);
     // With the state alive the way back is a new beginning, too: nobody knows what was spent meanwhile.
     const auto again = registry.budget("b", tokens(10));
     CHECK(again != bucket);

@@ -328,7 +328,7 @@ TEST_SUITE("policy") {
     CHECK(asked.limit.limit() >= 3);
   }
 
-  TEST_CASE("a state may be kept unless the algorithm or what it has measured out changes") {
+  TEST_CASE("a state may be kept unless the algorithm changes") {
     AdaptiveLimitConfig one;
     AdaptiveLimitConfig other;
     other.max = 7;
@@ -339,7 +339,7 @@ TEST_SUITE("policy") {
     one.algorithm = Algorithm::gradient;
     CHECK(same_structure(one, other));
     other.gradient.correlation_window = 10;
-    CHECK_FALSE(same_structure(one, other));
+    CHECK(same_structure(one, other));
   }
 
   // ---- in a closed loop --------------------------------------------------------------------------------------------

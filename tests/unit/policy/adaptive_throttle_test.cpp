@@ -239,10 +239,20 @@ TEST_SUITE("policy") {
     CHECK(asked.rejection(kStart) == 0.1);
     asked.config.minimum_calls = 1001;
     CHECK(asked.rejection(kStart) == 0);
-    AdaptiveThrottleConfig other = asked.config;
-    CHECK(same_structure(asked.config, other));
-    other.window = 30s;
-    CHECK_FALSE(same_structure(asked.config, other));
+  }
+
+  TEST_CASE("another length of the window keeps what lies within it") {
+    Asked asked{{}};
+    asked.settle(800, 200, kStart);
+    const double before = asked.rejection(kStart + 20s);
+    REQUIRE(before > 0);
+    asked.config.window = 59s;
+    asked.throttle.reload(asked.config, kStart + 20s);
+    CHECK(asked.rejection(kStart + 20s) == before);
+    CHECK(asked.rejection(kStart + 60s) == 0);
+    asked.config.window = 5s;
+    asked.throttle.reload(asked.config, kStart + 30s);
+    CHECK(asked.rejection(kStart + 30s) == 0);
   }
 
   TEST_CASE("decisions of a throttle do not allocate") {

@@ -209,6 +209,27 @@ TEST_SUITE("policy") {
     }
   }
 
+  TEST_CASE("another length of the window keeps what lies within it") {
+    for (const Nanos length : {Nanos{9s}, Nanos{11s}, Nanos{1min}}) {
+      Asked asked{window(0.5, 0), 2};
+      asked.request(kStart, 60);
+      asked.request(kStart + 5s, 40, 1);
+      CHECK(asked.take_all(kStart + 5s) == 50);
+      asked.request(kStart + 6s, 20);
+      asked.config.window = length;
+      asked.budget.reload(asked.config, kStart + 6s);
+      CHECK(asked.take_all(kStart + 6s) == 10);
+      CHECK(asked.available(kStart + 6s + length + length / 32) == 0);
+      asked.request(kStart + 6s + length + length / 32, 2);
+      CHECK(asked.take_all(kStart + 6s + length + length / 32) == 1);
+    }
+    Asked asked{window(0, 10, 1min)};
+    CHECK(asked.take_all(kStart) == 600);
+    asked.config.window = 10s;
+    asked.budget.reload(asked.config, kStart + 20s);
+    CHECK(asked.take_all(kStart + 20s) == 100);
+  }
+
   TEST_CASE("steady traffic keeps a steady share") {
     Asked asked{window(0.2, 0)};
     int taken = 0;

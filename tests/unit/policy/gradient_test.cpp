@@ -108,6 +108,19 @@ TEST_SUITE("policy") {
     correlation.add(0, 1);
     correlation.add(1, 0);
     CHECK(correlation.coefficient() == doctest::Approx(1));
+    Correlation resized{20};
+    Correlation small{12};
+    for (int i = 1; i <= 30; ++i) {
+      if (i == 5) resized.resize(12);
+      if (i == 20) resized.resize(1000);
+      const double y = i % 7 == 0 ? 3 * i : i;
+      resized.add(i, y);
+      small.add(i, y);
+      if (i < 20) CHECK(resized.coefficient() == doctest::Approx(small.coefficient()));
+    }
+    resized.resize(12);
+    CHECK(resized.coefficient() == doctest::Approx(small.coefficient()));
+    CHECK(resized.variation_of_y() == doctest::Approx(small.variation_of_y()));
     Correlation against{20};
     for (int i = 1; i <= 100; ++i) against.add(i, 200 - i);
     CHECK(against.coefficient() == doctest::Approx(-1));

@@ -213,10 +213,29 @@ TEST_SUITE("policy") {
     CHECK(asked.delay(kStart + 1s) == edge(10ms));
   }
 
-  TEST_CASE("another window, or a fixed delay instead of a trigger, needs another state") {
-    HedgeConfig longer = at(0.95);
-    longer.window = 60s;
-    CHECK_FALSE(same_structure(at(0.95), longer));
+  TEST_CASE("another window keeps the samples that lie within it") {
+    for (const Nanos window : {Nanos{29s}, Nanos{31s}, Nanos{5min}}) {
+      Asked asked{at(0.95)};
+      for (int i = 0; i < 20; ++i) asked.record(10ms, 10, kStart + i * 1s);
+      CHECK(asked.delay(kStart + 20s) == edge(10ms));
+      asked.config.window = window;
+      asked.trigger.reload(asked.config);
+      CHECK(asked.delay(kStart + 22s) == edge(10ms));
+      CHECK(asked.trigger.samples() == 200);
+      CHECK(asked.delay(kStart + 22s + window) == std::nullopt);
+      for (int i = 0; i < 20; ++i) asked.record(20ms, 10, kStart + window + i * 1s);
+      CHECK(asked.delay(kStart + window + 24s) == edge(20ms));
+    }
+    Asked asked{at(0.95)};
+    for (int i = 0; i < 20; ++i) asked.record(10ms, 10, kStart + i * 1s);
+    asked.config.window = 5s;
+    asked.trigger.reload(asked.config);
+    asked.config.min_samples = 10;
+    REQUIRE(asked.delay(kStart + 20s) == edge(10ms));
+    CHECK(asked.trigger.samples() < 100);
+  }
+
+  TEST_CASE("a fixed delay instead of a trigger needs another state") {
     CHECK_FALSE(same_structure(at(0.95), fixed(10ms)));
     CHECK(same_structure(fixed(10ms), fixed(20ms)));
     CHECK(same_structure(at(0.95), HedgeConfig{}));

@@ -201,6 +201,45 @@ TEST_SUITE("policy") {
     CHECK(asked.take_all(key_number(0), kStart + 24h) == 5);
   }
 
+  TEST_CASE("a table of another size keeps its keys, in a smaller one those that came last") {
+    Asked asked{per_client(1, 10, 4)};
+    for (const char* key : {"a", "b", "c", "d"}) CHECK(asked.take_all(key, kStart) == 10);
+    RateLimitPlace place = asked.ask("d", kStart + 1s).place;
+    asked.config.max_keys = 5;
+    asked.limit.reload(asked.config, kStart + 1s);
+    CHECK(asked.limit.max_keys() == 5);
+    place.cancel(kStart + 1s);  // void, as after other numbers
+    CHECK(asked.take_all("d", kStart + 1s) == 0);
+    for (const char* key : {"a", "b", "c"}) CHECK(asked.take_all(key, kStart + 1s) == 1);
+    CHECK(asked.take_all("e", kStart + 1s) == 10);
+    CHECK(asked.limit.evictions() == 0);
+    place = asked.ask("a", kStart + 2s).place;
+    asked.config.max_keys = 2;
+    asked.limit.reload(asked.config, kStart + 2s);
+    CHECK(asked.limit.keys() == 2);
+    place.cancel(kStart + 2s);
+    CHECK(asked.view("a", kStart + 2s).remaining == 0);
+    CHECK(asked.view("e", kStart + 2s).remaining == 1);
+    for (const char* key : {"b", "c", "d"}) CHECK(asked.view(key, kStart + 2s).remaining == 10);
+    CHECK(asked.take_all("f", kStart + 2s) == 10);
+    CHECK(asked.limit.keys() == 2);
+  }
+
+  TEST_CASE("a table of many shards may become one of few keys and large again") {
+    Asked asked{per_client(1, 10, 5000)};
+    for (int i = 0; i < 6000; ++i) static_cast<void>(asked.ask(key_number(i), kStart));
+    asked.config.max_keys = 4000;
+    asked.limit.reload(asked.config, kStart);
+    CHECK(asked.limit.keys() == 4000);
+    CHECK(asked.view(key_number(5999), kStart).remaining == 9);
+    for (const std::uint32_t most : {4u, 1u, 3u, 5000u}) {
+      asked.config.max_keys = most;
+      asked.limit.reload(asked.config, kStart);
+      for (int i = 0; i < 20'000; ++i) static_cast<void>(asked.ask(key_number(i), kStart));
+      CHECK(asked.limit.keys() == most);
+    }
+  }
+
   TEST_CASE("buckets serve on when their process is older than what can be counted at once") {
     Asked asked{per_client(10, 5, 10)};
     for (int month = 1; month < 60; ++month) CHECK(asked.take_all("a", kStart + 24h * 30 * month) == 5);

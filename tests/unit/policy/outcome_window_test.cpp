@@ -126,14 +126,33 @@ TEST_SUITE("policy") {
     CHECK(shortest.counts(kStart + 10ns).failures == 0);
   }
 
-  TEST_CASE("a time window cut to another length begins empty and is exact at once; the same length changes nothing") {
+  TEST_CASE("a time window cut to another length keeps what lies within that, for as long as it does") {
+    for (const Nanos length : {Nanos{59s}, Nanos{61s}, Nanos{10min}}) {
+      TimeWindow window{1min};
+      for (int i = 0; i < 54; ++i) window.record(i % 2 == 0 ? kFailure : kSlowNeutral, kStart + i * 1s);
+      const TimePoint cut = kStart + 54s;
+      const OutcomeCounts before = window.counts(cut);
+      REQUIRE(before.calls == 27);
+      window.cut(length, cut);
+      CHECK(window.counts(cut) == before);
+      CHECK(window.counts(cut + length / 2).calls > 0);
+      CHECK(window.counts(cut + length) == OutcomeCounts{});
+    }
+    TimeWindow window{1min};
+    for (int i = 0; i < 54; ++i) window.record(kFailure, kStart + i * 1s);
+    window.cut(20s, kStart + 54s);
+    CHECK(window.counts(kStart + 54s).calls >= 18);
+    CHECK(window.counts(kStart + 54s).calls <= 24);
+  }
+
+  TEST_CASE("a time window cut to another length is exact at once; the same length changes nothing") {
     TimeWindow window{1s};
     for (int i = 0; i < 50; ++i) window.record(kFailure, kStart + i * 10ms);
-    window.cut(1s);
+    window.cut(1s, kStart + 500ms);
     CHECK(window.counts(kStart + 500ms).failures == 50);
     for (const Nanos length : {Nanos{1h}, Nanos{30s}, Nanos{100ms}, Nanos{1s}}) {
-      window.cut(length);
-      CHECK(window.counts(kStart + 500ms).calls == 0);
+      window.clear();
+      window.cut(length, kStart + 500ms);
       for (int i = 0; i < 7; ++i) window.record(kFailure, kStart + 500ms);
       CHECK(window.counts(kStart + 500ms).failures == 7);
       CHECK(window.counts(kStart + 500ms + length).failures == 0);
@@ -209,16 +228,25 @@ TEST_SUITE("policy") {
     CHECK(window->counts() == OutcomeCounts{.calls = 4, .failures = 0, .timed = 4, .slow = 0});
   }
 
-  TEST_CASE("a call window does not forget by time and is forgotten by clearing or by another size") {
+  TEST_CASE("a call window of another size keeps the last calls, and is forgotten by clearing") {
     const auto window = last(5);
     for (int i = 0; i < 5; ++i) window->record(kFailure);
     window->cut(5);
     CHECK(window->counts().failures == 5);
+    window->record(kSlowSuccess);
     window->cut(3);
-    CHECK(window->counts() == OutcomeCounts{});
-    for (int i = 0; i < 5; ++i) window->record(kFailure);
-    CHECK(window->counts().failures == 3);
+    CHECK(window->counts() == OutcomeCounts{.calls = 3, .failures = 2, .timed = 3, .slow = 1});
+    window->record(kSuccess);
+    window->record(kSuccess);
+    CHECK(window->counts() == OutcomeCounts{.calls = 3, .failures = 0, .timed = 3, .slow = 1});
+    window->cut(4);
+    CHECK(window->counts().calls == 3);
+    window->record(kFailure);
+    CHECK(window->counts() == OutcomeCounts{.calls = 4, .failures = 1, .timed = 4, .slow = 1});
+    window->record(kFailure);
+    CHECK(window->counts() == OutcomeCounts{.calls = 4, .failures = 2, .timed = 4, .slow = 0});
     window->cut(200);
+    CHECK(window->counts().calls == 4);
     for (int i = 0; i < 250; ++i) window->record(kFailure);
     CHECK(window->counts().failures == 200);
     window->clear();
