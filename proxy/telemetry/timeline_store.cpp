@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 namespace outrigger::telemetry {
 namespace {
@@ -107,7 +108,10 @@ TimelineStore::TimelineStore(std::size_t keep, double sample) : sample_(sample) 
 }
 
 void TimelineStore::add(const Timeline& timeline, Rng& rng) {
-  if (is_notable(timeline)) return notable_.add(timeline);
+  if (is_notable(timeline)) {
+    if (StoredTimeline* const entry = notable_.turn()) entry->assign(timeline);
+    return;
+  }
   const TimePoint end = saturating_add(timeline.start, timeline.duration);
   const std::int64_t period = end.time_since_epoch() / kSlowestPeriod;
   Slowest& slowest = slowest_[period & 1];
@@ -115,33 +119,43 @@ void TimelineStore::add(const Timeline& timeline, Rng& rng) {
     slowest.period = period;
     slowest.used = 0;
   }
-  if (notable_.capacity != 0 && slowest.add(timeline)) return;
-  if (rng.uniform() < sample_) sampled_.add(timeline);
-}
-
-void TimelineStore::Ring::add(const Timeline& timeline) {
-  if (capacity == 0) return;
-  if (entries.size() < capacity) {
-    entries.emplace_back(timeline);
+  if (notable_.capacity == 0) return;
+  const auto sampled = [&] { return rng.uniform() < sample_ ? sampled_.turn() : nullptr; };
+  if (!slowest.takes(timeline)) {
+    if (StoredTimeline* const entry = sampled()) entry->assign(timeline);
     return;
   }
-  entries[next].assign(timeline);
-  next = (next + 1) % capacity;
+  StoredTimeline& place = slowest.make_room();
+  // What has to go from there is one of the rest now.
+  if (!place.empty()) {
+    if (StoredTimeline* const entry = sampled()) std::swap(*entry, place);
+  }
+  place.assign(timeline);
+  slowest.settle();
 }
 
-bool TimelineStore::Slowest::add(const Timeline& timeline) {
+StoredTimeline* TimelineStore::Ring::turn() {
+  if (capacity == 0) return nullptr;
+  if (entries.size() < capacity) return &entries.emplace_back();
+  StoredTimeline& entry = entries[next];
+  next = (next + 1) % capacity;
+  return &entry;
+}
+
+bool TimelineStore::Slowest::takes(const Timeline& timeline) const noexcept {
+  return used < kSlowest || timeline.duration > entries.front().duration();
+}
+
+StoredTimeline& TimelineStore::Slowest::make_room() {
   if (used == kSlowest) {
-    if (timeline.duration <= entries.front().duration()) return false;
     std::pop_heap(entries.begin(), entries.end(), is_slower);
-    entries.back().assign(timeline);
-  } else if (used < entries.size()) {
-    entries[used++].assign(timeline);
-  } else {
-    entries.emplace_back(timeline);
-    ++used;
+    return entries.back();
   }
+  return used < entries.size() ? entries[used++] : (++used, entries.emplace_back());
+}
+
+void TimelineStore::Slowest::settle() {
   std::push_heap(entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(used), is_slower);
-  return true;
 }
 
 template <class Visit>

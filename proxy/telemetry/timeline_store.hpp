@@ -1,8 +1,9 @@
 // proxy/telemetry/timeline_store.hpp
 //
 // Which finished timelines a worker still remembers: everything that failed or was retried, hedged or rejected (those
-// are asked for), the slowest of the last two minutes, and a sample of the rest to compare with. Each timeline is kept
-// in one place only. The three are apart so that a flood of one kind cannot push out the others.
+// are asked for), the slowest of the last two minutes, and a sample of the rest to compare with, those included that
+// were among the slowest for a while. Each timeline is kept in one place only. The three are apart so that a flood of
+// one kind cannot push out the others.
 //
 // An entry is one block of memory of the size the timeline really uses, a few hundred bytes instead of the kilobytes of
 // the working object; blocks are reused, so that memory grows only as far as used and a warm store does not allocate.
@@ -41,8 +42,11 @@ struct TimelineFilter {
 /// A finished timeline in one block of its own size.
 class StoredTimeline {
  public:
+  StoredTimeline() noexcept = default;
   explicit StoredTimeline(const exchange::Timeline& timeline) { assign(timeline); }
 
+  /// Nothing has been assigned; nothing else may be asked of it then.
+  bool empty() const noexcept { return block_.empty(); }
   /// Takes over the content of `timeline`; allocates only where the block is too small.
   void assign(const exchange::Timeline& timeline);
   /// Writes the content back.
@@ -90,7 +94,8 @@ class TimelineStore {
     std::size_t next = 0;
     std::vector<StoredTimeline> entries;
 
-    void add(const exchange::Timeline& timeline);
+    /// The entry to be written next; nullptr: there is none.
+    StoredTimeline* turn();
   };
 
   /// The slowest of one period, as a heap with the fastest of them in front.
@@ -99,7 +104,10 @@ class TimelineStore {
     std::size_t used = 0;
     std::vector<StoredTimeline> entries;
 
-    bool add(const exchange::Timeline& timeline);
+    bool takes(const exchange::Timeline& timeline) const noexcept;
+    /// The entry to be written before `settle`, with whatever it holds so far.
+    StoredTimeline& make_room();
+    void settle();
   };
 
   template <class Visit>

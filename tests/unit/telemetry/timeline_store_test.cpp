@@ -147,6 +147,17 @@ TEST_SUITE("telemetry") {
     CHECK(sampled < 600);
   }
 
+  TEST_CASE("what is among the slowest no more is one of the rest: a sample of everything misses nothing") {
+    Store store{4000, 1.0};
+    std::size_t added = 0;
+    for (int minute = 0; minute < 4; ++minute) {
+      for (int i = 0; i < 100; ++i)
+        store.add(plain(std::to_string(added++), (i % 3) * 1s + i * 1ms).later_by(minute * 1min));
+    }
+    CHECK(store.count() == added);
+    for (std::size_t i = 0; i < added; ++i) CHECK(store.has(std::to_string(i)));
+  }
+
   TEST_CASE("a sample of everything is bounded, too") {
     Store store{40, 1.0};
     for (std::size_t i = 0; i < TimelineStore::kSlowest + 1000; ++i) store.add(plain("plain"));
