@@ -367,6 +367,7 @@ void Exchange::give_up() {
   const bool out_of_time = now_ >= deadline_.at;
   if (out_of_time) {
     std::optional<policy::Lesson> blame;
+    const bool cut = running() != 0;
     for (Attempt& attempt : attempts_) {
       if (!is_running(attempt)) continue;
       abort(attempt, Reason::overall_timeout);
@@ -375,7 +376,10 @@ void Exchange::give_up() {
       last_failure_ = Failure{attempt.id, Reason::overall_timeout};
     }
     if (blame) last_lesson_ = *blame;
-    if (!timeline_.stop_reason && !original_) timeline_.stop_reason = Reason::deadline_insufficient;
+    // An attempt that the deadline cuts is not to be retried; a failure that stands because of it might have been.
+    if (!timeline_.stop_reason && !original_) {
+      stop({cut && !held_ ? Reason::non_retryable : Reason::deadline_insufficient, Part::retry, {}, {}});
+    }
   }
   retry_at_ = hedge_at_ = kNever;
   if (held_ && out_of_time) allow_for_unread();
@@ -392,7 +396,7 @@ void Exchange::relay_kept_at_last() {
   for (Attempt& attempt : attempts_) {
     if (is_running(attempt)) abort(attempt, Reason::max_duration);
   }
-  if (!timeline_.stop_reason && !original_) timeline_.stop_reason = Reason::deadline_insufficient;
+  if (!timeline_.stop_reason && !original_) stop({Reason::deadline_insufficient, Part::retry, {}, {}});
   max_duration_at_ = kNever;
   allow_for_unread();
   relay(attempts_[index(*held_)]);

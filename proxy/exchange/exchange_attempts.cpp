@@ -509,6 +509,7 @@ void Exchange::answered(Attempt& attempt, Classified result) {
   if (held_is_final_) return lose(attempt, result);
   hold(attempt);
   held_is_final_ = held_ && result.result.outcome != Outcome::retryable;
+  if (held_is_final_) hedge_at_ = kNever;  // nobody is sent after an answer that stands
 }
 
 /// The upgrade is the request's success, whatever becomes of the tunnel: neither what limits the wait for an answer nor

@@ -60,9 +60,10 @@ void record_waits(const exchange::Waits& waits, PolicyRow& policy) noexcept {
 // ---- attempts ---------------------------------------------------------------------------------
 
 /// What became of a hedge that was launched: its answer was sent to the client, another one's was, or it was no good.
-HedgeResult result_of(const AttemptRecord& hedge, bool relayed) noexcept {
+/// A bad answer was chosen all the same where the first head of any kind is to win, which ended the attempts.
+HedgeResult result_of(const AttemptRecord& hedge, bool relayed, bool committed) noexcept {
   if (hedge.reason == Reason::hedge_lost) return HedgeResult::lost;
-  const bool failed = hedge.outcome == policy::Outcome::retryable;
+  const bool failed = hedge.outcome == policy::Outcome::retryable && !committed;
   return (relayed && !failed) || hedge.outcome == policy::Outcome::success ? HedgeResult::won : HedgeResult::failed;
 }
 
@@ -84,7 +85,8 @@ void record_attempts(const Timeline& timeline, const RouteRows& rows) noexcept {
     if (rows.hedges != nullptr && attempt.hedge != 0 && attempt.reason != Reason::reconnect) {
       const bool relayed =
           timeline.relayed < timeline.attempts.size() && &timeline.attempts[timeline.relayed] == &attempt;
-      rows.hedges->results[at(result_of(attempt, relayed))].add();
+      const bool committed = timeline.stop_reason == Reason::response_committed;
+      rows.hedges->results[at(result_of(attempt, relayed, committed))].add();
     }
   }
   if (rows.hedges != nullptr && timeline.hedges_suppressed != 0) {

@@ -42,7 +42,7 @@ class Faults(Chaos):
 
     def test_a_delay_ends_with_the_deadline_and_with_the_client(self):
         rig = self.chaotic({"delay": {"probability": 1, "fixed": "1h"}}, overall_timeout="100ms")
-        self.check(rig, rig.fetch(), 504, "overall_timeout", ["primary overall_timeout"], stop="deadline_insufficient",
+        self.check(rig, rig.fetch(), 504, "overall_timeout", ["primary overall_timeout"], stop="non_retryable",
                    upstream=0)
         client = rig.client().ask()
         self.becomes(lambda: rig.metric("requests_in_flight", policy="t.Op"), 1)

@@ -163,7 +163,7 @@ class Slow(EndToEnd):
         client = rig.client().ask("PUT", headers=[("Content-Length", "100000")], body=b"")
         self.drip([client], b"x" * 100_000, threading.Event())
         response = client.response()
-        self.check(rig, response, 504, "overall_timeout", ["primary overall_timeout"], "deadline_insufficient")
+        self.check(rig, response, 504, "overall_timeout", ["primary overall_timeout"], "non_retryable")
         self.given_up(rig.up.connections[0])
 
     def test_waiting_for_any_of_them_costs_no_time(self):

@@ -552,7 +552,7 @@ TEST_SUITE("exchange") {
       s.send(5s, 0);
       s.at(7s, tick(), "abort 0, serve-cached instead-of overall_timeout");
       s.finish(7001ms);
-      s.ends("200 fallback overall_timeout P8 2001 stop deadline_insufficient");
+      s.ends("200 fallback overall_timeout P8 2001 stop non_retryable");
     }
   }
 

@@ -81,7 +81,8 @@ TEST_SUITE("exchange") {
     s.wakeup_is(kForever);
     s.finish(101ms);
     s.attempts_are("1 primary abort overall_timeout @0+100");
-    s.ends("504 timeout overall_timeout P8 101 stop deadline_insufficient");
+    s.ends("504 timeout overall_timeout P8 101 stop non_retryable");
+    s.decisions_are("");
   }
 
   TEST_CASE("the deadline ends an attempt in every phase before the commit") {
@@ -105,6 +106,7 @@ TEST_SUITE("exchange") {
     s.at(250ms, tick(), "reply 502 connect_refused");
     s.finish(250ms);
     CHECK(s.stop_reason() == Reason::deadline_insufficient);
+    s.decisions_are("250 retry deadline_insufficient");
   }
 
   TEST_CASE("a timer that comes late leaves too little time for the retry, which then does not start") {

@@ -252,7 +252,7 @@ TEST_SUITE("exchange") {
       s.begin();
       s.at(15s, tick(), "abort 0, reply 200 overall_timeout instead-of overall_timeout");
       s.finish(15001ms);
-      s.ends("200 fallback overall_timeout P8 15001 stop deadline_insufficient");
+      s.ends("200 fallback overall_timeout P8 15001 stop non_retryable");
     }
     SUBCASE("not a refusal before any attempt") {
       Script s{plain().bulkhead(1).fallback(when_exhausted())};

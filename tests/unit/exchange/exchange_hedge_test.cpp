@@ -123,6 +123,20 @@ TEST_SUITE("exchange") {
     }
   }
 
+  TEST_CASE("nobody is sent after a 4xx that waits for those in flight") {
+    Given put = Given{plain()}.hedge(50ms, 3).hedge_method("PUT");
+    put.facts.method = "PUT";
+    Script script{put};
+    script.begin();
+    script.at(50ms, tick(), "start 1 hedge e1");
+    script.send(50ms, 1);
+    script.at(60ms, head(0, 409), "hold 0");
+    script.at(100ms, tick(), "");
+    script.at(150ms, tick(), "");
+    script.at(200ms, head(1, 503), "discard 1, relay 0");
+    script.finish(201ms);
+  }
+
   TEST_CASE("a 4xx that waited and dies decides nothing any more") {
     Given put = Given{retrying(2)}.hedge(50ms, 1).hedge_method("PUT");
     put.facts.method = "PUT";

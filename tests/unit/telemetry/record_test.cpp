@@ -184,6 +184,9 @@ TEST_SUITE("telemetry") {
     CHECK(result_of(hedged(Outcome::abort, Reason::hedge_lost, 0)) == "l");
     CHECK(result_of(hedged(Outcome::retryable, Reason::http_503, 503)) == "f");
     CHECK(result_of(hedged(Outcome::retryable, Reason::http_503, 503).ended(Reason::http_5xx, 503)) == "f");
+    SampleTimeline first_head = hedged(Outcome::retryable, Reason::http_503, 503).ended(Reason::http_5xx, 503);
+    first_head.get().stop_reason = Reason::response_committed;
+    CHECK(result_of(first_head) == "w");
     CHECK(result_of(hedged(Outcome::abort, Reason::overall_timeout, 0, exchange::kNoAttempt)
                         .ended(Reason::overall_timeout, 504)) == "f");
     SampleTimeline suppressed;
