@@ -45,15 +45,17 @@ void Budget::reload(const BudgetConfig& config, TimePoint now) noexcept {
   const Nanos former = slot();
   const Nanos slot = slot_of(config);
   if (slot == former) return;
-  slot_ns_.store(slot.count(), std::memory_order_relaxed);
+  cuts_.fetch_add(1, std::memory_order_relaxed);
+  slot_ns_.store(slot.count(), std::memory_order_release);
   for (std::uint32_t i = 0; i < workers_; ++i) cut(shares_[i].requests, former, slot, now);
   cut(extras_.value, former, slot, now);
+  cuts_.fetch_add(1, std::memory_order_release);
 }
 
 /// Numbers the slots of a ring anew: each count goes where its time lies.
 void Budget::cut(Ring& ring, Nanos former, Nanos slot, TimePoint now) noexcept {
   std::uint64_t words[kRingSlots];
-  for (std::uint32_t i = 0; i < kRingSlots; ++i) words[i] = ring[i].exchange(0, std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < kRingSlots; ++i) words[i] = ring[i].exchange(0, std::memory_order_acq_rel);
   const auto before = static_cast<std::uint32_t>(now.time_since_epoch() / former);
   const auto current = static_cast<std::uint32_t>(now.time_since_epoch() / slot);
   for (const std::uint64_t word : words) {
@@ -63,7 +65,7 @@ void Budget::cut(Ring& ring, Nanos former, Nanos slot, TimePoint now) noexcept {
     if (current - then > kSlots) continue;
     std::atomic<std::uint64_t>& place = ring[then % kRingSlots];
     const std::uint64_t there = place.load(std::memory_order_relaxed);
-    place.store(pack(then, low_of(word) + (high_of(there) == then ? low_of(there) : 0)), std::memory_order_relaxed);
+    place.store(pack(then, low_of(word) + (high_of(there) == then ? low_of(there) : 0)), std::memory_order_release);
   }
 }
 
@@ -91,7 +93,7 @@ std::int64_t Budget::requests_in_flight() const noexcept {
 std::uint64_t Budget::count(const Ring& ring, std::uint32_t now_epoch, std::uint32_t slots) const noexcept {
   std::uint64_t sum = 0;
   for (const auto& slot : ring) {
-    const std::uint64_t word = slot.load(std::memory_order_relaxed);
+    const std::uint64_t word = slot.load(std::memory_order_acquire);  // who sees a part of a cut sees that there is one
     // A slot of the future is current: another worker's clock is ahead, or this one's `now` is old. Less than `slots`
     // away in either direction is one comparison.
     sum += now_epoch - high_of(word) + (slots - 1) < 2 * slots - 1 ? low_of(word) : 0;
@@ -100,13 +102,17 @@ std::uint64_t Budget::count(const Ring& ring, std::uint32_t now_epoch, std::uint
 }
 
 double Budget::window_room(const BudgetConfig& config, TimePoint now) const noexcept {
+  const std::uint32_t cuts = cuts_.load(std::memory_order_acquire);
   const std::uint32_t current = epoch(now);
   std::uint64_t requests = 0;
   for (std::uint32_t i = 0; i < workers_; ++i) requests += count(shares_[i].requests, current, kSlots);
   // The window of the state, not of the config: an older one may be asking.
   const double seconds = static_cast<double>((slot() * kSlots).count()) / 1e9;
   const double allowed = config.max_rate * static_cast<double>(requests) + config.min_per_second * seconds;
-  return allowed + kRounding - static_cast<double>(count(extras_.value, current, kRingSlots));
+  const std::uint64_t extras = count(extras_.value, current, kRingSlots);
+  // What is being moved from slot to slot was not counted.
+  if (cuts % 2 != 0 || cuts_.load(std::memory_order_relaxed) != cuts) return 0;
+  return allowed + kRounding - static_cast<double>(extras);
 }
 
 bool Budget::take_window(const BudgetConfig& config, TimePoint now) noexcept {

@@ -77,7 +77,7 @@ class Budget {
   Budget(const BudgetConfig& config, std::uint32_t workers);
 
   /// Gives the window the length of `config`; what lies within that stays counted, but for what is counted in that same
-  /// instant. By one thread at a time.
+  /// instant, when nothing extra is admitted. By one thread at a time.
   void reload(const BudgetConfig& config, TimePoint now) noexcept;
 
   /// Counts a request that entered its attempt loop, and one that left it.
@@ -118,7 +118,7 @@ class Budget {
 
   static Nanos slot_of(const BudgetConfig& config) noexcept;
   static void cut(Ring& ring, Nanos former, Nanos slot, TimePoint now) noexcept;
-  Nanos slot() const noexcept { return Nanos{slot_ns_.load(std::memory_order_relaxed)}; }
+  Nanos slot() const noexcept { return Nanos{slot_ns_.load(std::memory_order_acquire)}; }
   std::uint32_t epoch(TimePoint now) const noexcept;
   std::uint64_t count(const Ring& ring, std::uint32_t now_epoch, std::uint32_t slots) const noexcept;
   double window_room(const BudgetConfig& config, TimePoint now) const noexcept;
@@ -132,6 +132,7 @@ class Budget {
   Nanos floor_wait(const BudgetConfig& config, TimePoint now) const noexcept;
 
   std::atomic<std::int64_t> slot_ns_;
+  std::atomic<std::uint32_t> cuts_{0};  // of the rings; odd while one is going on
   std::uint32_t workers_;
   std::unique_ptr<WorkerShare[]> shares_;
   Padded<std::atomic<std::int64_t>> extras_in_flight_;

@@ -20,6 +20,7 @@
 // Threads: any. Limits: 64 places at a time that were given back are kept for others, per shard.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -97,7 +98,7 @@ class KeyedRateLimit final : public RatePlaceKeeper {
 
   static std::uint32_t keys_of(const RateLimitConfig& config) noexcept;
   /// Which shards are in use: all, unless there are fewer keys.
-  std::uint32_t in_use() const noexcept { return max_keys() < shard_count_ ? max_keys() : shard_count_; }
+  std::uint32_t in_use() const noexcept { return std::min(max_keys(), shard_count_); }
   std::uint32_t shard_of(std::uint64_t hash) const noexcept;
   std::uint32_t capacity_of(std::uint32_t shard) const noexcept;
 

@@ -44,6 +44,32 @@ TEST_SUITE("race") {
     }
   }
 
+  TEST_CASE("a window whose length is changed under traffic forgets at most what is counted in that instant") {
+    BudgetConfig config = of(BudgetType::window);
+    config.max_rate = 0;
+    config.min_per_second = 10;
+    Budget budget{config, kThreads};
+    std::atomic<int> taken{0};
+    constexpr int kReloads = 200;
+    race([&](std::uint32_t thread) {
+      for (int i = 0; i < kRounds; ++i) {
+        if (thread == 0 && i % (kRounds / kReloads) == 0) {
+          BudgetConfig other = config;
+          other.window = i / (kRounds / kReloads) % 2 == 0 ? 9s : 10s;
+          budget.reload(other, kStart);
+        }
+        budget.enter_loop(thread, kStart);
+        if (budget.admit(config, 1, kStart)) taken.fetch_add(1);
+        budget.leave_loop(thread);
+      }
+    });
+    CHECK(taken.load() >= 90);
+    CHECK(taken.load() <= 100 + static_cast<int>(kThreads) * (kReloads + 1));
+    CHECK(budget.extras_in_flight() == 0);
+    CHECK(budget.requests_in_flight() == 0);
+    CHECK(budget.available(config, kStart + 1min) == budget.available(config, kStart + 2min));
+  }
+
   TEST_CASE("a token bucket that is refilled gives no more than capacity and time, whatever each clock says") {
     BudgetConfig config = of(BudgetType::token_bucket);
     config.capacity = 10;

@@ -234,6 +234,24 @@ TEST_SUITE("race") {
     CHECK(exact == kWindows);
   }
 
+  TEST_CASE("a time window that is cut under traffic counts no more than there was, and all that enters afterwards") {
+    constexpr std::uint64_t kEach = 200'000;
+    TimeWindow window{10s};
+    race([&](std::uint32_t thread) {
+      for (std::uint64_t i = 0; i < kEach; ++i) {
+        if (thread == 0 && i % 100 == 0) window.cut(Nanos{1s} * static_cast<int>(1 + i / 100 % 60), kStart);
+        window.record({.failed = true}, kStart);
+      }
+    });
+    window.cut(10s, kStart);
+    const OutcomeCounts before = window.counts(kStart);
+    CHECK(before.calls <= kEach * kThreads);
+    CHECK(before.calls > 0);
+    for (int i = 0; i < 10; ++i) window.record({.failed = true}, kStart);
+    CHECK(window.counts(kStart).calls == before.calls + 10);
+    CHECK(window.counts(kStart + 10s).calls == 0);
+  }
+
   TEST_CASE("a call window loses no call: each of those that enter at once has its own place") {
     constexpr std::uint32_t kCalls = CallWindow::kMaxCalls;
     const auto window = std::make_unique<CallWindow>(kCalls);

@@ -73,6 +73,35 @@ TEST_SUITE("race") {
     CHECK(used.load() <= 3 * (limit.evictions() + 64));  // what that many fresh buckets hold
   }
 
+  TEST_CASE("a table whose size is changed under traffic stays bounded, and no key has more than its burst") {
+    const RateLimitConfig config = of(1, 3, 3000);
+    KeyedRateLimit limit{config, 1};
+    race([&](std::uint32_t thread) {
+      Rng rng{thread};
+      RateLimitConfig mine = config;
+      for (int i = 0; i < 4000; ++i) {
+        if (thread == 0 && i % 20 == 0) {
+          mine.max_keys = std::array{3000u, 2u, 1500u, 1u}[rng.below(4)];
+          limit.reload(mine, kStart);
+          CHECK(limit.max_keys() == mine.max_keys);
+        }
+        RateLimitAnswer answer = limit.admit(config, std::to_string(rng.below(4000)), 1s, kStart);
+        if (rng.below(2) == 0) answer.place.cancel(kStart);
+        if (i % 64 == 0) static_cast<void>(limit.view(config, "1", kStart));
+      }
+    });
+    RateLimitConfig last = config;
+    last.max_keys = 100;
+    limit.reload(last, kStart);
+    CHECK(limit.keys() <= 100);
+    for (int key = 0; key < 4000; ++key) {
+      int taken = 0;
+      while (taken < 10 && limit.admit(last, std::to_string(key), 0ns, kStart).verdict.admitted()) ++taken;
+      REQUIRE(taken <= 3);
+    }
+    CHECK(limit.keys() == 100);
+  }
+
   TEST_CASE("every key that came is in the table or counted as forgotten, over all shards") {
     constexpr std::uint32_t kEach = 3000;
     RateLimitConfig config;
