@@ -271,6 +271,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                                      .request_id = request_id(),
                                      .priority = to_string(priority),
                                      .upgrade = upgrade,
+                                     .idempotency_key = plan.idempotency_key,
                                      .trusted = trusted,
                                      .edits = plan.request_edits};
   const std::uint64_t replay = plan.plan.policy->retry ? plan.plan.policy->retry->replay_buffer_bytes

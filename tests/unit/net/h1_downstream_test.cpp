@@ -940,6 +940,22 @@ TEST_SUITE("net") {
     check_gone(rig, client);
   }
 
+  TEST_CASE("Connection does not take away the key that makes a request idempotent, from whoever is asked") {
+    EdgeRig rig{{.rest = "policies: {default: {retry: {idempotency_key: X-Key}}}\n", .mirror = ""}};
+    Peer client = rig.client_with(
+        "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: x-key, X-Gone\r\n"
+        "X-KEY: k\r\nX-Gone: 1\r\n\r\n");
+    Peer upstream = rig.upstream();
+    Peer copy = rig.copy();
+    for (Peer* each : {&upstream, &copy}) {
+      const std::string head = serve(rig, *each);
+      CHECK(has(head, "\r\nX-KEY: k\r\n"));
+      CHECK_FALSE(has(head, "X-Gone"));
+      CHECK_FALSE(has(head, "\r\nConnection:"));
+    }
+    CHECK(status_of(rig.head(client)) == "HTTP/1.1 200 OK");
+  }
+
   // ---- draining -----------------------------------------------------------------------------
 
   TEST_CASE("who was told that the connection stays may use it once more though the process drains meanwhile") {
