@@ -418,6 +418,26 @@ void Exchange::refuse(const Refusal& refusal, char stage) {
   reply({.why = refusal.why, .who = 'P', .stage = stage, .retry_after = refusal.retry_after});
 }
 
+/// We had not the means to connect it: a refusal like that of a full pool. It is not tried again, and stands neither
+/// for what failed before it nor for anything that an upstream did.
+void Exchange::refuse(Attempt& attempt) {
+  const policy::Lesson known = last_lesson_;
+  settle(attempt, policy::lesson_of_fault(Reason::pool_full, Exposure::nothing_sent));
+  last_lesson_ = known;
+  attempt.held.holdings.give_back(now_);
+  end(attempt, Outcome::abort, Reason::pool_full);
+  if (attempt.is_fallback) return stand_by_original();
+  const Refusal refusal{Reason::pool_full, Part::pool, {}, plan_.upstream->name};
+  if (running() != 0) return decide(refusal);
+  if (!held_ && !last_failure_) return refuse(refusal, '8');
+  if (held_is_final_) {
+    timeline_.stop_reason = Reason::non_retryable;
+  } else {
+    stop(refusal);
+  }
+  give_up();
+}
+
 /// The answer of a route that has one of its own. It is what the route says, so nothing is sent instead of it.
 void Exchange::respond() {
   const std::uint16_t status = plan_.respond.status;

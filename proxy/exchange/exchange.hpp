@@ -217,6 +217,7 @@ class Exchange {
   void lose(Attempt& attempt, policy::Classified result);
   void after_round(policy::Classified result, Attempt* answer);
   void fail(Attempt& attempt, Reason why, Exposure exposure);
+  void refuse(Attempt& attempt);
   void note_failure(const Attempt& attempt, Reason why) noexcept;
 
   // What attempts teach.

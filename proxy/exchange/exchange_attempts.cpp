@@ -539,6 +539,7 @@ void Exchange::lose(Attempt& attempt, Classified result) {
 }
 
 void Exchange::fail(Attempt& attempt, Reason why, Exposure exposure) {
+  if (why == Reason::pool_full) return refuse(attempt);
   expose(exposure);
   const Classified result = classify(why);
   settle(attempt, policy::lesson_of_fault(why, exposure));

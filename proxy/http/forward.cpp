@@ -67,15 +67,19 @@ struct Selection {
   bool names_fields;
   const HeaderEdits* edits;
   std::span<const std::string_view> replaced = {};
+  std::string_view not_for_connection = {};  // beside those that never are
 
   bool keeps(std::size_t index) const noexcept {
     const FieldId id = fields.id(index);
     if (dropped.has(id)) return false;
-    if (names_fields && !kNotForConnectionToName.has(id) && is_named_by_connection(fields, fields[index].name)) {
-      return false;
-    }
+    if (names_fields && connection_takes(id, fields[index].name)) return false;
     if (is_one_of(replaced, fields[index].name)) return false;
     return edits == nullptr || !is_edited(*edits, fields[index].name);
+  }
+
+  bool connection_takes(FieldId id, std::string_view name) const noexcept {
+    return !kNotForConnectionToName.has(id) && !iequals(name, not_for_connection) &&
+           is_named_by_connection(fields, name);
   }
 };
 
@@ -237,7 +241,12 @@ void write_request_head(const RequestHead& head, const RequestForward& how, Buff
   if (dropped.has(FieldId::host) || !fields.has(FieldId::host)) {
     writer.line("Host: ", how.host.empty() ? how.authority : how.host);
   }
-  copy_fields({fields, dropped, head.names_fields, how.edits}, writer);
+  copy_fields({.fields = fields,
+               .dropped = dropped,
+               .names_fields = head.names_fields,
+               .edits = how.edits,
+               .not_for_connection = how.idempotency_key},
+              writer);
   if (head.body.framing == Framing::chunked) writer.text("Transfer-Encoding: chunked\r\n");
   write_hop(head, how, writer);
   if (const MaxForwards forwards = max_forwards(head); forwards.valid) {

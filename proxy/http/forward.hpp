@@ -45,6 +45,7 @@ struct RequestForward {
   std::string_view request_id = {};          // the received one or a new one
   std::string_view priority = {};            // for X-Request-Priority; empty: none is sent
   std::string_view upgrade = {};             // the protocol that is asked for; empty: none is
+  std::string_view idempotency_key = {};     // a field that Connection may not take away; empty: none
   bool trusted = false;                      // what came as Forwarded and X-Forwarded-* is believed and continued
   const HeaderEdits* edits = nullptr;
 };

@@ -51,10 +51,10 @@ void H1Downstream::on_readable() {
   const Ref<H1Downstream> guard(this);
   loop().refresh();
   if (gone_) return leave(Reason::client_disconnected);
-  if (state_ == State::idle && !in_.empty()) {
+  if (has_next()) {
     next_request();
     // What is here comes first: who is answered at once could otherwise send more than he is answered.
-    if (state_ == State::idle && !in_.empty()) return transport_->wake();
+    if (has_next()) return transport_->wake();
   }
   if (tunnel_ && !in_.empty()) {
     // They came before the answer that gives them a meaning.
@@ -101,7 +101,7 @@ bool H1Downstream::receive_once() {
   loop().row.moved(Direction::downstream_in, result.bytes);
   take(room.first(result.bytes));
   if (state_ == State::closed) return false;
-  if (state_ == State::idle && !in_.empty()) {
+  if (has_next()) {
     transport_->wake();
     return false;
   }
@@ -170,13 +170,16 @@ void H1Downstream::next_request() {
 std::size_t H1Downstream::take_head(std::span<char> bytes) {
   const config::LimitsConfig& limit = limits();
   const http::HeadLimits head_limits{.max_head = limit.max_request_head_bytes, .max_fields = limit.max_headers};
-  const auto verdict = loop().parser.parse_request({bytes.data(), bytes.size()}, head_limits, scan_);
+  const std::string_view text{bytes.data(), bytes.size()};
+  const auto verdict = loop().parser.parse_request(text, head_limits, scan_);
+  only_empty_lines_ = false;
   if (verdict.refused()) {
-    refuse_head(verdict.reason, {bytes.data(), bytes.size()});
+    refuse_head(verdict.reason, text);
     return bytes.size();
   }
   if (!verdict.complete()) {
-    if (state_ == State::idle && !bytes.empty()) {
+    if (state_ == State::idle) only_empty_lines_ = text.find_first_not_of("\r\n") == std::string_view::npos;
+    if (state_ == State::idle && !only_empty_lines_) {
       state_ = State::head;
       quiet_due_ = kNever;
       head_due_ = saturating_add(loop().now(), limit.head_timeout);
@@ -271,6 +274,7 @@ std::size_t H1Downstream::begin_request(std::span<char> rest) {
                                      .request_id = request_id(),
                                      .priority = to_string(priority),
                                      .upgrade = upgrade,
+                                     .idempotency_key = plan.idempotency_key,
                                      .trusted = trusted,
                                      .edits = plan.request_edits};
   const std::uint64_t replay = plan.plan.policy->retry ? plan.plan.policy->retry->replay_buffer_bytes

@@ -114,6 +114,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   std::string_view trailers() const noexcept;
   std::string_view decode(std::span<char> bytes, std::size_t& consumed);
   void next_request();
+  bool has_next() const noexcept { return state_ == State::idle && !in_.empty() && !only_empty_lines_; }
   void stop_listening();
   void expect_body();
   void end_of_client();
@@ -179,6 +180,7 @@ class H1Downstream final : public Counted<H1Downstream>, public Downstream, priv
   std::uint8_t minor_ = 1;
   bool answers_head_ = false;
   bool keep_alive_ = false;
+  bool only_empty_lines_ = false;  // what has come since the last request, as many as there may be before the next
   bool expects_continue_ = false;
   bool body_wanted_ = false;      // the exchange has admitted the request
   bool body_complete_ = true;     // all of it has been received

@@ -106,6 +106,7 @@ void H1Downstream::open_tunnel() {
   body_wanted_ = true;
   max_body_ = 0;
   half_close_due_ = kNever;
+  transport_->accept_unsaid_end();
   expect_body();
   // What the client has sent already has its turn like every other event.
   if (!in_.empty()) return transport_->wake();

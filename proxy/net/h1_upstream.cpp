@@ -263,6 +263,7 @@ bool H1Upstream::take_switch(std::span<char> bytes, std::size_t head_size) {
   head_done_ = tunnel_ = true;
   framing_ = http::Framing::until_close;
   keep_alive_ = request_ended_ = request_sent_ = chunked_request_ = false;
+  transport_->accept_unsaid_end();
   const std::string_view all{bytes.data(), bytes.size()};
   sink_->on_response(head, all.substr(0, head_size), all.substr(head_size), false, {});
   return true;

@@ -103,6 +103,8 @@ void TlsSession::keep_tickets(ssl_ctx_st* context) noexcept {
 TlsSession::TlsSession(ssl_st* session) : ssl_(session) {
   ENSURE(ssl_ != nullptr);
   SSL_set_app_data(ssl_, this);
+  // Whether an end that was not said is one is ours to judge: for OpenSSL nothing could be sent behind it.
+  SSL_set_options(ssl_, SSL_OP_IGNORE_UNEXPECTED_EOF);
   BIO* const wire = BIO_new(TlsWire::method());
   ENSURE(wire != nullptr);
   BIO_set_data(wire, this);
@@ -170,6 +172,15 @@ void TlsSession::fail() noexcept {
     failure_ = text != nullptr ? text : "unknown";
   }
   if (error_ == 0) error_ = eof_ ? EPIPE : EPROTO;
+  // Lest OpenSSL takes up again what was cut.
+  if (eof_) SSL_set_shutdown(ssl_, 0);
+}
+
+/// Of an end: whether it may be somebody else's doing. It was not said if we have read up to the descriptor's own; and
+/// one that has failed speaks of an end like any other afterwards.
+bool TlsSession::was_cut() const noexcept {
+  const bool broken = error_ != 0 && error_ != EPIPE;
+  return eof_ && (!unsaid_end_ok_ || broken);
 }
 
 IoStatus TlsSession::handshake() noexcept {
@@ -227,6 +238,10 @@ IoResult TlsSession::recv(std::span<char> into) noexcept {
   }
   if (total > 0) return {IoStatus::ok, total, 0};
   if (over_ == IoStatus::ok) return {IoStatus::again, 0, 0};
+  if (over_ == IoStatus::eof && was_cut()) {
+    over_ = IoStatus::fault;
+    fail();
+  }
   return {over_, 0, over_ == IoStatus::fault ? error_ : 0};
 }
 
@@ -279,7 +294,10 @@ bool TlsSession::has_input() noexcept {
   char first = 0;
   std::size_t count = 0;
   const int result = SSL_peek_ex(ssl_, &first, 1, &count);
-  return result == 1 || stopped(result) != IoStatus::again;
+  if (result == 1) return true;
+  const IoStatus status = stopped(result);
+  if (status == IoStatus::eof && was_cut()) fail();
+  return status != IoStatus::again;
 }
 
 }  // namespace outrigger::net

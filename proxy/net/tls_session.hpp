@@ -5,7 +5,7 @@
 // none.
 //
 // An end is an end only if the peer said so (close_notify): a connection that just closes may have been cut by anybody
-// in between, and reads as a fault.
+// in between, and reads as a fault, unless what travels knows its own end.
 //
 // A session may be handed from one thread to another between two calls.
 //
@@ -69,6 +69,8 @@ class TlsSession {
   IoResult send(std::span<const std::string_view> pieces) noexcept;
   /// Says that nothing more will be sent; false where the kernel would not take it.
   bool send_end() noexcept;
+  /// From now on what travels has a framing of its own, so that a connection that just closes has ended, too.
+  void accept_unsaid_end() noexcept { unsaid_end_ok_ = true; }
   /// Whether `recv` would bring bytes or the end, looked up.
   bool has_input() noexcept;
   /// The connection is cut on purpose: nothing more is said.
@@ -95,6 +97,7 @@ class TlsSession {
   explicit TlsSession(ssl_st* session);
   IoStatus stopped(int result) noexcept;
   void fail() noexcept;
+  bool was_cut() const noexcept;
   void note_peer();
 
   ssl_st* ssl_;
@@ -111,6 +114,7 @@ class TlsSession {
   bool failed_ = false;  // nothing can be said any more
   bool end_sent_ = false;
   bool abandoned_ = false;
+  bool unsaid_end_ok_ = false;
   std::string failure_;
   std::string peer_;
 };

@@ -55,6 +55,11 @@ class Transport : public Counted<Transport> {
   IoResult send(std::span<const std::string_view> pieces) noexcept;
   static constexpr std::size_t kMaxPieces = 4;
 
+  /// Under TLS: from now on an end is one though the peer has not said so.
+  void accept_unsaid_end() noexcept {
+    if (tls_) tls_->accept_unsaid_end();
+  }
+
   /// Ask once; the owner is told once. Asking again while asked is nothing.
   void watch_read() noexcept;
   void watch_write() noexcept;

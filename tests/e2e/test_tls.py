@@ -15,6 +15,7 @@ from certificates import Authority, openssl
 from client import Client, request
 from harness import EndToEnd, eventually, retry, settings
 from upstream import OK, Answer, Upstream, blocks
+from websocket import asking, switch
 from wire import PATIENCE, Truncated
 
 
@@ -53,6 +54,19 @@ class Clients(Secure):
         self.assertEqual(client.sock.version(), "TLSv1.3")
         self.assertEqual(rig.heads()[0].get("X-Forwarded-Proto"), "https")
         self.assertEqual(rig.heads()[0].get("X-Forwarded-Client-Cert"), None)
+
+    def test_a_client_of_a_tunnel_may_end_its_side_without_saying_so(self):
+        def reply(connection, stream):
+            while stream.fill():
+                pass
+            connection.sock.sendall(bytes(stream.buffer).upper())
+        rig = self.tls_rig(lambda request: Answer(raw=switch(request), then=reply))
+        client = self.connect(rig).ask(headers=asking())
+        answer = client.begin()
+        client.send(b"all of it")
+        socket.socket.shutdown(client.sock, socket.SHUT_WR)  # ssl's own would take the other direction for plain text
+        self.assertEqual(client.ending(), ("fin", b"ALL OF IT"))
+        self.assertEqual(rig.timeline(answer)["reason"], "success")
 
     def test_large_bodies_pass_both_ways(self):
         rig = self.tls_rig([Answer(echo=True)])
@@ -446,6 +460,19 @@ class Upstreams(Secure):
         with self.assertRaises((Truncated, ConnectionResetError)):
             response.response()
         self.becomes(lambda: [t["reason"] for t in rig.proxy.timelines("?limit=1")], ["closed_early"])
+
+    def test_what_travels_in_a_tunnel_is_delivered_though_its_end_is_not_said(self):
+        sent = b"".join(blocks(1_000_000))
+        up = self.up(lambda request: Answer(raw=switch(request), then=lambda connection, _: connection.sock.sendall(sent)))
+        rig = self.before_up(up)
+        client = rig.client(receive_buffer=8192).ask(headers=asking())
+        answer = client.begin()
+        self.becomes(lambda: up.connections[0].closed.is_set(), True)
+        how, got = client.ending()
+        client.close()
+        self.assertEqual((how, len(got), got == sent), ("fin", len(sent), True))
+        timeline = rig.timeline(answer)
+        self.assertEqual((timeline["status"], timeline["reason"]), (101, "success"))
 
     def test_the_upstreams_certificate_authority_is_read_again(self):
         ca = os.path.join(self.folder(), "ca.pem")

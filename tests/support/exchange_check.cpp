@@ -30,6 +30,7 @@ bool is_abort(Reason why) {
     case Reason::drained:
     case Reason::hedge_lost:
     case Reason::reconnect:
+    case Reason::pool_full:
     case Reason::response_committed: return true;
     default: return false;
   }

@@ -34,15 +34,57 @@ TEST_SUITE("exchange") {
   TEST_CASE("a connection that could not be made for want of descriptors is refused by the pool, not the upstream") {
     Script script{Given{retrying(2)}.circuit(1).outlier(1).throttling()};
     script.at(0ms, ready(), "start 0 primary e0");
-    script.at(0ms, unreachable(0, Reason::pool_full), "");
-    script.at(100ms, tick(), "start 1 retry e1");
-    script.at(100ms, unreachable(1, Reason::pool_full), "reply 503 pool_full retry-after 1000 no-retry");
-    script.finish(101ms);
-    script.attempts_are("1 primary retryable pool_full @0+0, 2 retry retryable pool_full @100+0");
-    script.ends("503 rejected pool_full P8 101 stop attempts_exhausted");
+    script.at(0ms, unreachable(0, Reason::pool_full), "reply 503 pool_full retry-after 1000");
+    script.finish(1ms);
+    script.attempts_are("1 primary abort pool_full @0+0");
+    script.decisions_are("0 pool pool_full");
+    script.ends("503 rejected pool_full P8 1");
     CHECK(script.circuit().failures_in_a_row() == 0);
     CHECK(script.ejections() == 0);
-    CHECK(script.rejection(101ms) == 0);
+    CHECK(script.rejection(1ms) == 0);
+  }
+
+  TEST_CASE("a retry for which there is no descriptor is the last, and the answer at hand is sent") {
+    Script script{Given{retrying(3)}};
+    script.at(0ms, ready(), "start 0 primary e0");
+    script.send(0ms, 0);
+    script.at(1ms, head(0, 503), "hold 0");
+    script.at(2ms, in_memory(0), "");
+    script.at(101ms, tick(), "start 1 retry e1");
+    script.at(101ms, unreachable(1, Reason::pool_full), "relay 0 no-retry");
+    script.decisions_are("101 pool pool_full");
+    script.finish(102ms);
+    CHECK(script.stop_reason() == Reason::pool_full);
+  }
+
+  TEST_CASE("a retry for which there is no descriptor does not hide the failure before it") {
+    Script script{Given{retrying(3)}.circuit(2, policy::CircuitScope::key, policy::Counts::request)};
+    script.at(0ms, ready(), "start 0 primary e0");
+    script.at(0ms, unreachable(0), "");
+    script.at(100ms, tick(), "start 1 retry e1");
+    script.at(100ms, unreachable(1, Reason::pool_full), "reply 502 connect_refused no-retry");
+    script.finish(101ms);
+    script.ends("502 upstream_error connect_refused U8 101 stop pool_full");
+    CHECK(script.circuit().failures_in_a_row() == 1);
+  }
+
+  TEST_CASE("a hedge for which there is no descriptor changes nothing for the attempt beside it") {
+    Script script{Given{plain()}.hedge(50ms)};
+    script.begin();
+    script.at(50ms, tick(), "start 1 hedge e1");
+    script.at(50ms, unreachable(1, Reason::pool_full), "");
+    script.decisions_are("50 pool pool_full");
+    script.at(60ms, failed(0, Reason::reset), "reply 502 reset no-retry");
+    script.finish(61ms);
+  }
+
+  TEST_CASE("the fallback for a full pool is for want of descriptors, too") {
+    policy::FallbackConfig rule;
+    rule.reasons.insert(Reason::pool_full);
+    Script script{Given{retrying(3)}.fallback(rule)};
+    script.at(0ms, ready(), "start 0 primary e0");
+    script.at(0ms, unreachable(0, Reason::pool_full), "reply 200 pool_full instead-of pool_full");
+    script.finish(1ms);
   }
 
   TEST_CASE("a request waits for a connection until one is free, and its hedge clock starts then") {

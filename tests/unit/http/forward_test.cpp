@@ -119,6 +119,15 @@ TEST_SUITE("http") {
     }
   }
 
+  TEST_CASE("nor the field that makes a request idempotent, whatever its policy calls it") {
+    RequestForward keyed = usual();
+    keyed.idempotency_key = "X-Key";
+    const std::string out = sent(get_with("x-key: f\r\nX-Other: g\r\nConnection: X-KEY, X-Other\r\n"), keyed);
+    CHECK(contains(out, "\r\nx-key: f\r\n"));
+    CHECK_FALSE(contains(out, "X-Other"));
+    CHECK_FALSE(contains(sent(get_with("X-Key: f\r\nConnection: X-Key\r\n"), usual()), "X-Key"));
+  }
+
   TEST_CASE("exactly one framing goes upstream") {
     CHECK(contains(sent(get_with("Content-Length: 007\r\n"), usual()), "Content-Length: 007\r\n"));
     const std::string chunked = sent(get_with("transfer-encoding: CHUNKED\r\n"), usual());

@@ -652,6 +652,79 @@ TEST_SUITE("net") {
     CHECK(rig.no_upstream());
   }
 
+  TEST_CASE("empty lines before a request begin none: the connection idles, and closes without a word") {
+    for (const std::string lines : {"\r", "\r\n", "\r\n\r", "\r\n\r\n"}) {
+      for (const bool first : {true, false}) {
+        CAPTURE(lines.size());
+        CAPTURE(first);
+        EdgeRig rig;
+        Peer client = rig.client_with(first ? lines : kGet + lines);
+        Peer upstream;
+        if (!first) {
+          upstream = rig.upstream();
+          serve(rig, upstream);
+          rig.get(client, "ok");
+        }
+        rig.settle();
+        rig.pass(74s);
+        CHECK(rig.clients() == 1);
+        rig.pass(1s + 2ms);
+        CHECK(rig.get_all(client).empty());
+        client.close();
+        rig.settle();
+        CHECK(rig.clients() == 0);
+        CHECK(rig.rejected(Reason::head_timeout) == 0);
+      }
+    }
+  }
+
+  TEST_CASE("a head behind empty lines has its time from its own first byte") {
+    EdgeRig rig;
+    Peer client = rig.client_with("\r");
+    for (const char* more : {"\n", "\r", "\n"}) {
+      rig.pass(15s);
+      client.send(more);
+      rig.settle();
+    }
+    rig.pass(15s);
+    client.send("G");
+    rig.settle();
+    rig.pass(9s);
+    client.send("ET /a HTTP/1.1\r\nHost: h\r\n\r\n");
+    Peer upstream = rig.upstream();
+    serve(rig, upstream);
+    CHECK(rig.get(client, "ok").starts_with("HTTP/1.1 200 OK"));
+    client.send("\r\nG");
+    rig.settle();
+    rig.pass(10s + 2ms);
+    CHECK(status_of(rig.head(client)) == "HTTP/1.1 408 Request Timeout");
+  }
+
+  TEST_CASE("more empty lines than two are refused, in however many pieces they come") {
+    for (const bool first : {true, false}) {
+      for (const bool in_pieces : {true, false}) {
+        CAPTURE(first);
+        CAPTURE(in_pieces);
+        EdgeRig rig;
+        Peer client = rig.client();
+        const std::string sent = (first ? "" : kGet) + "\r\n\r\n\r\n";
+        for (std::size_t at = 0; at < sent.size();) {
+          const std::size_t size = in_pieces ? 1 : sent.size();
+          client.send(std::string_view{sent}.substr(at, size));
+          rig.settle();
+          at += size;
+        }
+        Peer upstream;
+        if (!first) {
+          upstream = rig.upstream();
+          serve(rig, upstream);
+          rig.get(client, "ok");
+        }
+        CHECK(status_of(rig.head(client)) == "HTTP/1.1 400 Bad Request");
+      }
+    }
+  }
+
   TEST_CASE("a second head on a connection has its own time") {
     EdgeRig rig;
     Peer client = rig.client_with(kGet + "GET /b");
@@ -940,6 +1013,22 @@ TEST_SUITE("net") {
     check_gone(rig, client);
   }
 
+  TEST_CASE("Connection does not take away the key that makes a request idempotent, from whoever is asked") {
+    EdgeRig rig{{.rest = "policies: {default: {retry: {idempotency_key: X-Key}}}\n", .mirror = ""}};
+    Peer client = rig.client_with(
+        "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: x-key, X-Gone\r\n"
+        "X-KEY: k\r\nX-Gone: 1\r\n\r\n");
+    Peer upstream = rig.upstream();
+    Peer copy = rig.copy();
+    for (Peer* each : {&upstream, &copy}) {
+      const std::string head = serve(rig, *each);
+      CHECK(has(head, "\r\nX-KEY: k\r\n"));
+      CHECK_FALSE(has(head, "X-Gone"));
+      CHECK_FALSE(has(head, "\r\nConnection:"));
+    }
+    CHECK(status_of(rig.head(client)) == "HTTP/1.1 200 OK");
+  }
+
   // ---- draining -----------------------------------------------------------------------------
 
   TEST_CASE("who was told that the connection stays may use it once more though the process drains meanwhile") {
@@ -966,6 +1055,18 @@ TEST_SUITE("net") {
       }
       CHECK(rig.until([&] { return client.ended(); }));
     }
+  }
+
+  TEST_CASE("draining closes who has sent an empty line as what idles") {
+    EdgeRig rig;
+    Peer client = rig.client_with("\r\n");
+    rig.settle();
+    rig.process.draining = true;
+    rig.edge.drain_connections();
+    rig.pass(1s);
+    CHECK(rig.get_all(client).empty());
+    client.close();
+    check_gone(rig, client);
   }
 
   TEST_CASE("draining closes what idles after a second, and everything else behind its answer") {

@@ -49,11 +49,50 @@ class Server {
     return (SSL_get_shutdown(ssl_) & SSL_RECEIVED_SHUTDOWN) != 0;
   }
   void close() { peer_.close(); }
+  void half_close() { peer_.half_close(); }
+  void reset() { peer_.reset(); }
 
  private:
   Peer peer_;
   SSL* ssl_;
 };
+
+/// A request that asks for a tunnel.
+class Upgrading final : public UpstreamSink {
+ public:
+  ~Upgrading() {
+    if (stream != nullptr) stream->abort(Reason::client_disconnected);
+  }
+  void on_connected() override { stands = true; }
+  void on_request_sent() override {}
+  void on_drained() override {}
+  void on_interim(const http::ResponseHead&) override {}
+  void on_response(const http::ResponseHead&, std::string_view, std::string_view data, bool,
+                   std::string_view) override {
+    body += data;
+  }
+  void on_data(std::string_view data) override { body += data; }
+  void on_half_closed() override { half_closed = true; }
+  void on_end(std::string_view) override { over("end"); }
+  void on_failed(Reason why, exchange::Exposure, bool) override { over(to_string(why)); }
+  std::size_t response_allowance() const override { return SIZE_MAX; }
+  std::size_t max_response_head() const override { return 64 * 1024; }
+  std::string_view asked_upgrade() const override { return "websocket"; }
+
+  UpstreamStream* stream = nullptr;
+  bool stands = false;
+  bool half_closed = false;
+  std::string body;
+  std::string ended;  // and how
+
+ private:
+  void over(std::string_view how) {
+    ended = how;
+    stream = nullptr;
+  }
+};
+
+const std::string kSwitch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
 
 class Rig : public LoopRig {
  public:
@@ -72,7 +111,7 @@ class Rig : public LoopRig {
     REQUIRE(until([&] { return (peer = door.accept()).open(); }));
     return std::make_unique<Server>(*server_side, std::move(peer));
   }
-  void begin(Told& told) {
+  void begin(auto& told) {
     Reason why{};
     told.stream = pool->connect(told, why);
     REQUIRE(told.stream != nullptr);
@@ -89,6 +128,16 @@ class Rig : public LoopRig {
     told.stream->start(UpstreamRig::kRequest, {}, false, false, true);
     REQUIRE(until([&] { return server->take() == UpstreamRig::kRequest; }));
     told.story.clear();
+    return server;
+  }
+  /// A connection on which a tunnel was asked for.
+  std::unique_ptr<Server> upgrade(Upgrading& request) {
+    begin(request);
+    auto server = accept();
+    bool shaken = false;
+    REQUIRE(until([&] { return (shaken = shaken || server->shake()) && request.stands; }));
+    request.stream->start(UpstreamRig::kRequest, {}, false, false, true);
+    REQUIRE(until([&] { return server->take() == UpstreamRig::kRequest; }));
     return server;
   }
   void answer(Server& server, Told& told) {
@@ -198,6 +247,42 @@ TEST_SUITE("net") {
       CHECK(told.body == "all of it");
       CHECK(told.story == (said ? "200, end" : "200, closed_early fully_sent"));
     }
+  }
+
+  TEST_CASE("in a tunnel an end that was not said is one like any other, and the other direction goes on") {
+    for (const bool said : {true, false}) {
+      for (const bool at_once : {true, false}) {
+        CAPTURE(said);
+        CAPTURE(at_once);
+        Rig rig;
+        Upgrading request;
+        const auto server = rig.upgrade(request);
+        server->send(kSwitch + "all of it");
+        if (!at_once) rig.settle();
+        if (said) server->send_end();
+        server->half_close();
+        REQUIRE(rig.until([&] { return request.half_closed || request.stream == nullptr; }));
+        CHECK(request.body == "all of it");
+        REQUIRE(request.stream != nullptr);
+        request.stream->send_body("and back");
+        CHECK(rig.until([&] { return server->take() == "and back"; }));
+        request.stream->send_end({});
+        CHECK(request.ended == "end");
+        CHECK(rig.until([&] { return server->got_end(); }));
+      }
+    }
+  }
+
+  TEST_CASE("a reset ends a tunnel as one") {
+    Rig rig;
+    Upgrading request;
+    const auto server = rig.upgrade(request);
+    server->send(kSwitch);
+    rig.settle();
+    server->reset();
+    REQUIRE(rig.until([&] { return request.stream == nullptr; }));
+    CHECK(request.ended == "reset");
+    CHECK_FALSE(request.half_closed);
   }
 
   TEST_CASE("a server whose certificate is not believed gets nothing of the request") {
