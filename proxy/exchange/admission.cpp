@@ -38,7 +38,8 @@ Admission::Answer Admission::proceed(const RateLimitKeys& keys, Holdings& holdin
 
 Admission::Answer Admission::run(const RateLimitKeys& keys, Holdings& holdings, TimePoint now, Rng& rng) noexcept {
   // Rate limits, the throttle, bulkheads, the adaptive limit: positions count through all four.
-  const std::size_t steps = plan_.rate_limits.size() + 1 + plan_.bulkheads.size() + 1;
+  const std::size_t places = question_.tokens_only ? 0 : 1 + plan_.bulkheads.size() + 1;
+  const std::size_t steps = plan_.rate_limits.size() + places;
   while (next_ < steps) {
     switch (take(next_++, keys, holdings, now, rng)) {
       case Step::taken: break;

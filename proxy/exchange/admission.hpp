@@ -47,7 +47,8 @@ class Admission {
     Priority priority = Priority::standard;
     TimePoint deadline = kNever;
     bool may_wait = false;
-    bool observes = false;  // refusals are recorded and do not act
+    bool observes = false;     // refusals are recorded and do not act
+    bool tokens_only = false;  // of rate limits: its place is another's that is about to go
   };
 
   Admission(const Plan& plan, const Ticket& ticket, Timeline& timeline) noexcept

@@ -170,7 +170,7 @@ class Exchange {
   void admit_primary();
   Admission::Answer ask(policy::Counts stage, Holdings& holdings) noexcept;
   void admitted(Admission::Answer answer);
-  std::optional<Refusal> admit_now(Clearance& clearance) noexcept;
+  std::optional<Refusal> admit_now(Clearance& clearance, bool tokens_only = false) noexcept;
   std::optional<Refusal> enter_request_circuits() noexcept;
   void note_wait() noexcept;
 

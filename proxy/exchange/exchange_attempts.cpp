@@ -80,9 +80,10 @@ void Exchange::admitted(Admission::Answer answer) {
 }
 
 /// What other attempts must be admitted by at once, or not at all.
-std::optional<Refusal> Exchange::admit_now(Clearance& clearance) noexcept {
-  const auto answer = admission_.begin({.stage = policy::Counts::attempt, .priority = priority_}, keys_,
-                                       clearance.holdings, now_, local_.rng);
+std::optional<Refusal> Exchange::admit_now(Clearance& clearance, bool tokens_only) noexcept {
+  const auto answer =
+      admission_.begin({.stage = policy::Counts::attempt, .priority = priority_, .tokens_only = tokens_only}, keys_,
+                       clearance.holdings, now_, local_.rng);
   if (answer == Admission::Answer::refused) return admission_.refusal();
   return std::nullopt;
 }
@@ -334,11 +335,12 @@ void Exchange::launch_hedge() {
   Clearance clearance;
   auto refused = why_no_hedge();
   if (!refused) refused = ask_circuits(AttemptKind::hedge);
+  if (!refused) refused = admit_now(clearance);
   if (plan_.observes) {
     if (!refused) refused = ask_budget(plan_.hedge.budget);
+    if (refused) clearance.holdings.give_back(now_);
     return would(refused.value_or(Refusal{Reason::hedge, Part::hedge, {}, {}}));
   }
-  if (!refused) refused = admit_now(clearance);
   if (!refused) refused = clear(AttemptKind::hedge, &plan_.hedge.budget, clearance);
   if (refused) {
     clearance.holdings.give_back(now_);
@@ -635,7 +637,10 @@ void Exchange::note_would_retry(const policy::RetryQuestion& question) noexcept 
   const auto why = policy::why_no_retry(configured_retry(), question, now_);
   if (why == Reason::non_retryable) return;
   auto refused = why ? std::optional{Refusal{*why, Part::retry, {}, {}}} : ask_circuits(AttemptKind::retry);
+  Clearance clearance;
+  if (!refused) refused = admit_now(clearance, true);
   if (!refused) refused = ask_budget(plan_.budget);
+  if (refused) clearance.holdings.give_back(now_);
   would(refused.value_or(Refusal{Reason::retry, Part::retry, {}, {}}));
 }
 

@@ -249,6 +249,10 @@ TEST_SUITE("exchange") {
       given.circuit(1);
       noted = "10 circuit would_circuit_open";
     }
+    SUBCASE("a limit of attempts") {
+      given.rate_limit(1h, 1, 0s, policy::Counts::attempt);
+      noted = "10 rate_limit would_rate_limited";
+    }
     SUBCASE("the deadline") {
       given.overall(50ms);
       noted = "10 retry would_deadline_insufficient";
@@ -270,6 +274,21 @@ TEST_SUITE("exchange") {
     s.at(50ms, head(0, 200), "relay 0");
     s.finish(51ms);
     s.decisions_are("20 hedge would_hedge, 40 hedge would_hedge");
+  }
+
+  TEST_CASE("a hedge would have needed a place of its own, a retry that of the attempt before it") {
+    Script hedged{plain().hedge(20ms, 1).bulkhead(1).observes()};
+    hedged.begin();
+    hedged.at(20ms, tick(), "");
+    hedged.at(50ms, head(0, 200), "relay 0");
+    hedged.finish(51ms);
+    hedged.decisions_are("20 bulkhead would_bulkhead_full");
+
+    Script retried{retrying(2).bulkhead(1).observes()};
+    retried.begin();
+    retried.at(50ms, head(0, 503), "relay 0");
+    retried.finish(51ms);
+    retried.decisions_are("50 retry would_retry");
   }
 
   TEST_CASE("a stored answer is kept up to date by what passes, and only noted") {
