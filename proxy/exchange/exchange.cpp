@@ -429,7 +429,10 @@ void Exchange::refuse(Attempt& attempt) {
   if (attempt.is_fallback) return stand_by_original();
   const Refusal refusal{Reason::pool_full, Part::pool, {}, plan_.upstream->name};
   if (running() != 0) return decide(refusal);
-  if (!held_ && !last_failure_) return refuse(refusal, '8');
+  if (!held_ && !last_failure_) {
+    decide(refusal);
+    return reply({.why = refusal.why, .who = 'P', .stage = '8'});
+  }
   if (held_is_final_) {
     timeline_.stop_reason = Reason::non_retryable;
   } else {
