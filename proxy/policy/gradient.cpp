@@ -40,10 +40,12 @@ void Correlation::resize(std::size_t window) noexcept {
   window = std::clamp<std::size_t>(window, 1, kMost);
   if (window == pairs_.size()) return;
   // The oldest first, then without those for which there is no room.
-  if (size_ == pairs_.size()) std::ranges::rotate(pairs_, pairs_.begin() + static_cast<std::ptrdiff_t>(next_));
+  if (size_ == pairs_.size()) {
+    std::rotate(pairs_.begin(), pairs_.begin() + static_cast<std::ptrdiff_t>(next_), pairs_.end());
+  }
   const std::size_t gone = size_ - std::min(size_, window);
-  std::ranges::move(pairs_.begin() + static_cast<std::ptrdiff_t>(gone),
-                    pairs_.begin() + static_cast<std::ptrdiff_t>(size_), pairs_.begin());
+  std::move(pairs_.begin() + static_cast<std::ptrdiff_t>(gone), pairs_.begin() + static_cast<std::ptrdiff_t>(size_),
+            pairs_.begin());
   size_ -= gone;
   pairs_.resize(window);
   next_ = size_ % window;
