@@ -59,7 +59,7 @@ LatencyWindow::Slot& LatencyWindow::current(std::uint32_t worker, TimePoint now)
   const std::int64_t width = this->width();
   Slot* slot = &ring.slots[ring.current];
   if (slot->begin_ns.load(std::memory_order_relaxed) <= now_ns - width) {
-    ring.current = (ring.current + 1) % kSlots;
+    ring.current = (ring.current + 1) % std::uint32_t{kSlots};
     slot = &ring.slots[ring.current];
     // Whoever reads passes it over until the release shows its cells empty.
     slot->begin_ns.store(kNeverUsed, std::memory_order_relaxed);
